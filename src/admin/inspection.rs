@@ -15,7 +15,8 @@ pub struct Inspection {
     pub active: bool,
     /// Why it is not: `unknown` (no token of this server, or its signing key was withdrawn),
     /// `expired`, `revoked`, `before_restore` (the database was restored from a backup after it was
-    /// issued), or `nothing_left` (its client, its registry or every rule that it rests on was
+    /// issued), `signed_out` (the session has ended in which a person let the client act), or
+    /// `nothing_left` (its client, its registry or every rule that it rests on was
     /// removed, disabled or changed).
     pub ended: Option<&'static str>,
     /// The claims; of a token in force only the entries that are still valid.

@@ -9,7 +9,7 @@ use oxide_auth_async::primitives::Authorizer;
 use serde::{Deserialize, Serialize};
 
 use super::answer::RedirectTo;
-use super::{AuthorizationRequest, Question};
+use super::{AuthorizationRequest, Of, Question};
 use crate::app::App;
 use crate::audit::{AuditEvent, Outcome};
 use crate::ids::{self, CodeId, SessionId};
@@ -48,11 +48,16 @@ impl Kept {
         } = &request.asked;
         // The scope at the admin API is what the person saw, also where the client named none.
         let scope = question.admin_scope().or(access.scope.as_ref());
+        // The registry is the one that the person saw, also where the client named none or an alias.
+        let resources = match &question.of {
+            Of::Registry { server, .. } => vec![server.resource.clone()],
+            Of::Admin(_) | Of::Userinfo => access.resources.clone(),
+        };
         Self {
             target: word_of(*target).to_owned(),
             openid: openid.and(None).map(|scope| scope.to_string()),
             scope: scope.map(ToString::to_string),
-            resources: access.resources.clone(),
+            resources,
             details: access.details.clone(),
             principal: principal.map(str::to_owned),
             nonce: request.nonce.clone(),
@@ -177,6 +182,8 @@ pub async fn issue(
     address: Option<std::net::IpAddr>,
 ) -> Result<RedirectTo, Refusal> {
     let internal = || Refusal::new(Reason::Internal).with_detail("the code cannot be made");
+    // Each writes a row, and an event where the person was asked: as many as other changes.
+    app.limits.take_write(&session.person.id.to_string())?;
     let kept = Kept::of(request, question, principal);
     let kept_text = serde_json::to_string(&kept).map_err(|_| internal())?;
     let mut extensions = Extensions::new();

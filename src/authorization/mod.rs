@@ -20,4 +20,4 @@ pub use codes::issue;
 pub use question::{Agreement, Of, Question, Standing, judge};
 pub use redeem::{SentCode, redeem};
 pub use request::{AuthorizationRequest, Prompt, Rejected, query_after_sign_in};
-pub use sealed::{open, seal};
+pub use sealed::ShownPage;

@@ -7,7 +7,9 @@ use carnet_engine::code_grant::PersonTarget;
 use carnet_engine::model::{Method, ResourceServer};
 use carnet_engine::people::HeldScope;
 use carnet_engine::principal::{Choice, choices};
-use carnet_jose::sha256;
+use carnet_jose::{base64url, sha256};
+use carnet_resource_server::AuthorizationDetail;
+use serde_json::{Value, json};
 
 use super::AuthorizationRequest;
 use crate::app::App;
@@ -178,6 +180,36 @@ impl Question {
         })
     }
 
+    /// What the person reads on the page, as a hash: what is given must be what was shown, whatever
+    /// roles, registries and client became since. `None` if it cannot be written.
+    pub fn shown(&self, request: &AuthorizationRequest) -> Option<String> {
+        let of = match &self.of {
+            Of::Registry { server, choices } => {
+                let choices = choices
+                    .iter()
+                    .map(|choice| json!([choice.principal.id, choice.details]));
+                json!([
+                    server.id.to_string(),
+                    server.resource,
+                    choices.collect::<Vec<_>>()
+                ])
+            }
+            Of::Admin(held) => json!(held.scope.to_string()),
+            Of::Userinfo => Value::Null,
+        };
+        let client = &request.client;
+        let openid = request.asked.openid.and(None);
+        let all = json!([
+            client.id.to_string(),
+            client.version,
+            openid.map(|scope| scope.to_string()),
+            self.token_lifetime_seconds,
+            of,
+        ]);
+        let text = serde_json::to_string(&all).ok()?;
+        Some(base64url(sha256(text.as_bytes())))
+    }
+
     /// As what the session remembers that the person agreed; `None` if it must not.
     pub fn remembered(
         &self,
@@ -198,16 +230,29 @@ impl Question {
         let scope = asked.openid.and(asked.access.scope.as_ref());
         let scope = scope.map(|scope| scope.to_string()).unwrap_or_default();
         let details = serde_json::to_string(&asked.access.details).ok()?;
+        // What it gives may grow with the role, where the client named no scope.
+        let given = serde_json::to_string(&self.given_for(principal)).ok()?;
         let parts = [
             client.id.to_string(),
             client.version.to_string(),
             resource,
             scope,
             details,
+            given,
             principal.unwrap_or_default().to_ascii_lowercase(),
         ];
         // As JSON, so that no part can reach into the next one.
         Some(sha256(serde_json::to_string(&parts).ok()?.as_bytes()))
+    }
+
+    /// What the person gives for this principal.
+    fn given_for(&self, principal: Option<&str>) -> Option<&[AuthorizationDetail]> {
+        let Of::Registry { choices, .. } = &self.of else {
+            return None;
+        };
+        let mut choices = choices.iter();
+        let chosen = choices.find(|choice| Some(choice.principal.name.as_str()) == principal);
+        chosen.map(|choice| choice.details.as_slice())
     }
 
     /// The proof of identity that the token asks for; `None` if it only reads, or is for a registry.

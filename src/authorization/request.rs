@@ -19,6 +19,7 @@ use crate::clock::Timestamp;
 use crate::config::OwnUrls;
 use crate::form::{Parameters, TokenForm};
 use crate::grant_type::GrantType;
+use crate::people::is_hidden;
 use crate::principal::AccessRequest;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -322,6 +323,7 @@ fn machine(form: &TokenForm<'_>, rules: &Snapshot) -> Result<String, Refusal> {
 /// What the client asks for, and for which resource.
 fn asked(form: &TokenForm<'_>, own: &OwnUrls) -> Result<PersonRequest, Refusal> {
     let access = read_access(form, GrantType::AuthorizationCode)?;
+    check_visible(&access)?;
     let mut resources = access.resources.clone();
     resources.dedup();
     if resources.len() > 1 {
@@ -372,6 +374,19 @@ fn asked(form: &TokenForm<'_>, own: &OwnUrls) -> Result<PersonRequest, Refusal> 
             ..access
         },
     })
+}
+
+/// Refuses packages and versions that would change what the person reads around them.
+fn check_visible(access: &AccessRequest) -> Result<(), Refusal> {
+    let mut details = access.details.iter().flatten();
+    let hides = |text: &String| text.chars().any(is_hidden);
+    if details.any(|entry| entry.packages.iter().chain(&entry.version).any(hides)) {
+        let what = "packages and versions must hold no hidden characters";
+        return Err(
+            Refusal::parameter(Reason::DetailsMalformed, "authorization_details").malformed(what),
+        );
+    }
+    Ok(())
 }
 
 fn prompt(form: &TokenForm<'_>) -> Result<Prompt, Refusal> {

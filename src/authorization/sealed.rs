@@ -12,33 +12,44 @@ use crate::people::session::Session;
 const SECONDS: i64 = 1800;
 const KIND: &str = "authorization request";
 
-#[derive(Serialize, Deserialize)]
-struct Content {
+/// A page on which a person is asked, as its form holds it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShownPage {
     /// The query of the authorization request, which says everything that is asked for.
-    query: String,
+    pub query: String,
+    /// What the person read on it: [`Question::shown`](super::Question::shown).
+    pub what: String,
     /// Milliseconds since 1970.
-    shown_at: i64,
+    at: i64,
 }
 
-/// Seals the query for the form that this session is shown; `None` if it cannot be sealed.
-pub fn seal(app: &App, session: &Session, query: &str) -> Option<String> {
-    let content = Content {
-        query: query.to_owned(),
-        shown_at: app.clock.now().millis(),
-    };
-    let bytes = serde_json::to_vec(&content).ok()?;
-    let owner = owner(app, session);
-    app.keys.seal_cookie(&bytes, purpose(&owner)).ok()
-}
+impl ShownPage {
+    pub fn new(app: &App, query: &str, what: String) -> Self {
+        Self {
+            query: query.to_owned(),
+            what,
+            at: app.clock.now().millis(),
+        }
+    }
 
-/// The query, if this session was shown it not too long ago.
-pub fn open(app: &App, session: &Session, sealed: &str) -> Option<String> {
-    let owner = owner(app, session);
-    let bytes = app.keys.open_cookie(sealed, purpose(&owner)).ok()?;
-    let content: Content = serde_json::from_slice(&bytes).ok()?;
-    let shown_at = Timestamp::from_millis(content.shown_at);
-    let age = app.clock.now().seconds_since(shown_at);
-    (0..=SECONDS).contains(&age).then_some(content.query)
+    /// Seals the page for the form that this session is shown; `None` if it cannot be sealed.
+    pub fn seal(&self, app: &App, session: &Session) -> Option<String> {
+        let bytes = serde_json::to_vec(self).ok()?;
+        let owner = owner(app, session);
+        app.keys.seal_cookie(&bytes, purpose(&owner)).ok()
+    }
+
+    /// The page, if this session was shown it not too long ago.
+    pub fn open(app: &App, session: &Session, sealed: &str) -> Option<Self> {
+        let owner = owner(app, session);
+        let bytes = app.keys.open_cookie(sealed, purpose(&owner)).ok()?;
+        let page: Self = serde_json::from_slice(&bytes).ok()?;
+        let age = app
+            .clock
+            .now()
+            .seconds_since(Timestamp::from_millis(page.at));
+        (0..=SECONDS).contains(&age).then_some(page)
+    }
 }
 
 /// For which the seal is made: this issuer, and the session that was shown the page.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::audit::{AuditEvent, AuditPart, FoldKey, MAX_DETAIL_BYTES, Outcome as Recorded};
-use crate::grant::{names_of, parts_of_token, sees_claims};
+use crate::grant::{names_of, parts_of_token, person_of, sees_claims};
 use crate::ids::CredentialId;
 use crate::model::Snapshot;
 use crate::own_tokens::LOCAL_CLIENT;
@@ -119,10 +119,7 @@ impl<'a> Events<'a> {
             client_id: Some(token.client_id.clone()),
             parts: parts_of_token(&self.rules, token),
             token_id: Some(token.jti.clone()),
-            person: token
-                .person
-                .as_ref()
-                .and_then(|person| person.id.parse().ok()),
+            person: person_of(token),
             address: refused.address,
             detail: bounded(present(members)),
             ..self.now(Recorded::PublicationRefused)

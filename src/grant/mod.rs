@@ -18,7 +18,7 @@ mod verify;
 pub use front_door::through_front_door;
 pub use pipeline::{Judged, issue, preview};
 pub use proof::{RequestProof, declared};
-pub use record::{names_of, parts_of_token, sees_claims};
+pub use record::{names_of, parts_of_token, person_of, sees_claims};
 pub use refused::{About, Refused, Step};
 pub use request::{GrantRequest, read_form};
 pub use token_exchange::{ACCESS_TOKEN, JWT};

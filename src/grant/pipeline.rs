@@ -314,14 +314,15 @@ async fn record(
         }
         Ok(Committed::Stale) => Ok(Attempt::Stale),
         Ok(Committed::Replayed) => {
-            // Of what the token would have used up, one was used: an assertion, or else the proof.
+            // Of what the token would have used up, one was used: the code, an assertion, or else the
+            // proof.
+            let of_code = use_of(app, judged.subject.code().map(|code| code.key)).await;
             let used = first_use(app, &judged.subject).await;
-            let refusal = match used {
-                Some(used) if judged.subject.code().is_some() => {
-                    revoke_code(app, request, &judged, used).await
-                }
-                None if judged.proof.is_some() => Reason::ProofReplayed.into(),
-                used => Refusal::replay(used.and_then(|used| used.event)),
+            let refusal = match (of_code, used) {
+                (Err(refusal), _) => refusal,
+                (Ok(Some(used)), _) => revoke_code(app, request, &judged, used).await,
+                (Ok(None), None) if judged.proof.is_some() => Reason::ProofReplayed.into(),
+                (Ok(None), used) => Refusal::replay(used.and_then(|used| used.event)),
             };
             Err(judged.refuse(refusal))
         }

@@ -15,7 +15,7 @@ use super::token_status::StatusRequest;
 use crate::app::App;
 use crate::audit::{AuditEvent, Outcome};
 use crate::client::ClientIdentity;
-use crate::grant::{TokenError, parts_of_token};
+use crate::grant::{TokenError, parts_of_token, person_of};
 use crate::model::DecisionContext;
 use crate::own_tokens::{FEDERATED, LOCAL_CLIENT, OwnToken};
 use crate::reason::Reason;
@@ -96,6 +96,7 @@ fn event((caller, client): (&Caller, Option<&str>), token: &OwnToken) -> AuditEv
         resource: Some(claims.aud.clone()),
         client_id: Some(claims.client_id.clone()),
         token_id: Some(claims.jti.clone()),
+        person: person_of(claims),
         address: caller.address,
         detail: json!({ "revoked_by": client }).to_string(),
         ..AuditEvent::with_id(caller.id, Outcome::Revoked)

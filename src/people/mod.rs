@@ -29,7 +29,7 @@ pub use begin::{Begun, Purpose, begin};
 pub(crate) use callback::Callback;
 pub use finish::{SignedIn, finish};
 pub use logout::end_session_url;
-pub use refusal::SignInRefusal;
+pub use refusal::{SignInRefusal, is_hidden};
 pub use relying_party::redirect_uri;
 pub use return_to::ReturnTo;
 pub(crate) use unverified_id_token::{Expected, UnverifiedIdToken};

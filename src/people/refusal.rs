@@ -106,7 +106,7 @@ pub(super) fn quoted(text: &str) -> String {
 
 /// Whether a character is none that a reader sees, but changes what they see around it: a control
 /// character, or one that changes the direction of the text.
-pub(super) fn is_hidden(character: char) -> bool {
+pub fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(
             character,

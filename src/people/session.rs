@@ -138,8 +138,8 @@ impl Write {
     pub fn wanted_by(scope: &ScopeSet) -> Option<Self> {
         let wanted = |token: &str| match limited_scope(token) {
             Some((prefix, _)) => (prefix == ADMIN_CREDENTIALS_OF).then_some(Self::Rules),
-            None if token == ADMIN => Some(Self::Operator),
-            None => (token == ADMIN_CREDENTIALS).then_some(Self::Rules),
+            // Operators alone hold these.
+            None => matches!(token, ADMIN | ADMIN_CREDENTIALS).then_some(Self::Operator),
         };
         let wanted = scope.tokens().filter_map(wanted);
         wanted.max_by_key(|write| *write == Self::Operator)

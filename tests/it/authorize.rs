@@ -3,6 +3,7 @@
 mod admin_api;
 mod codes;
 mod consents;
+mod hostile;
 mod requests;
 mod tokens;
 

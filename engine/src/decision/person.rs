@@ -55,18 +55,20 @@ pub(super) fn decide<A>(
                 ..grant
             })))
         }
-        PersonTarget::Userinfo => Ok(Decision::Userinfo(Box::new(UserinfoGrant {
-            subject: permit.person().id.to_string(),
-            client: client.client_id.clone(),
-            scope: code
-                .request
-                .openid
-                .and(None)
-                .ok_or(Reason::ScopeNotGranted)?,
-            expires_at: ends_at,
-            confirmation: possession.key,
-            person: permit.person().into(),
-        }))),
+        PersonTarget::Userinfo => {
+            // The client reads the token as well, and learns names by their scopes alone.
+            let mut person = PersonClaims::from(permit.person());
+            (person.person.name, person.person.username) = (None, None);
+            let scope = code.request.openid.and(None);
+            Ok(Decision::Userinfo(Box::new(UserinfoGrant {
+                subject: permit.person().id.to_string(),
+                client: client.client_id.clone(),
+                scope: scope.ok_or(Reason::ScopeNotGranted)?,
+                expires_at: ends_at,
+                confirmation: possession.key,
+                person,
+            })))
+        }
     }
 }
 

@@ -233,6 +233,12 @@ fn prefix(given: &str) -> Result<String, String> {
 fn uris(reader: &mut Reader<'_>, context: ReadContext<'_>) -> (String, Vec<String>) {
     let resource = reader.required_text("resource");
     let aliases = reader.texts("aliases").unwrap_or_default();
+    let own = context.own;
+    let own = [
+        own.issuer().to_owned(),
+        own.admin_resource(),
+        own.userinfo(),
+    ];
     for (name, uri) in [("resource", &resource)]
         .into_iter()
         .chain(aliases.iter().map(|alias| ("aliases", alias)))
@@ -242,13 +248,7 @@ fn uris(reader: &mut Reader<'_>, context: ReadContext<'_>) -> (String, Vec<Strin
                 name,
                 "must be an absolute URI without fragment, for example https://registry.example/",
             );
-        } else if [
-            context.own.issuer(),
-            &context.own.admin_resource(),
-            &context.own.userinfo(),
-        ]
-        .contains(&uri.as_str())
-        {
+        } else if own.contains(uri) {
             reader.problem(name, "must not be a URI of this server itself");
         }
     }

@@ -221,18 +221,23 @@ fn issued(
         resource: Some(entitlement.resource_server.resource.clone()),
         client_id: Some(minted.client_id.clone()),
         token_id: Some(minted.token_id.clone()),
-        person: person_of(authorization.grounds()),
+        person: person_behind(authorization.grounds()),
         address: request.address,
         detail: detail.into_json(),
         ..AuditEvent::with_id(request.id, Outcome::Issued)
     }
 }
 
+/// The person on whose behalf one of our access tokens was issued.
+pub fn person_of(claims: &AccessToken) -> Option<PersonId> {
+    claims.person.as_ref()?.id.parse().ok()
+}
+
 /// The person on whose behalf a token is issued.
-fn person_of(grounds: &Grounds<AcceptedAssertion>) -> Option<PersonId> {
+fn person_behind(grounds: &Grounds<AcceptedAssertion>) -> Option<PersonId> {
     match grounds {
         Grounds::Person(permit) => Some(permit.person().id),
-        Grounds::Token(token) => token.claims().person.as_ref()?.id.parse().ok(),
+        Grounds::Token(token) => person_of(token.claims()),
         Grounds::Workload(_) | Grounds::Client(_) => None,
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::{About, GrantRequest, Refused};
 use super::detail::{EventDetail, workload_url};
 use super::workload::names;
-use super::{parts_of_token, reference, see};
+use super::{parts_of_token, person_of, reference, see};
 use crate::assertion::{AssertionContent, Workload};
 use crate::audit::{AuditEvent, AuditPart, FoldKey, Outcome};
 use crate::client::ClientIdentity;
@@ -36,6 +36,7 @@ pub(in crate::grant) fn refused(
     // Replays of different assertions stay apart: each event shows its own first use.
     let used_in = used_in(refused).map(|event| event.to_string());
     let parts = event.parts.iter().map(|part| part.principal_id.as_str());
+    let person = event.person.map(|person| person.to_string());
     let texts = [
         event.trusted_issuer.as_deref(),
         event.subject.as_deref(),
@@ -43,6 +44,7 @@ pub(in crate::grant) fn refused(
         event.reason.map(Reason::code),
         Some(&hour),
         used_in.as_deref(),
+        person.as_deref(),
     ];
     let alike: Vec<&str> = texts
         .into_iter()
@@ -119,6 +121,7 @@ fn event_of_refusal(
             let parts = parts_of_token(&context.rules, claims);
             Some(AuditEvent {
                 subject: Some(claims.sub.clone()),
+                person: person_of(claims),
                 parts,
                 credential: claims
                     .authorization_details

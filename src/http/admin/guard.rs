@@ -263,7 +263,10 @@ fn check_freshness(
     let wanted = match access {
         Access::Read | Access::ReadCredentials => return Ok(()),
         Access::Write => session::Write::Operator,
-        Access::WriteCredentials => session::Write::Rules,
+        // As on the pages: who changes the rules of all principals is an operator.
+        Access::WriteCredentials => {
+            session::Write::wanted_by(&grant.scope).unwrap_or(session::Write::Rules)
+        }
     };
     let Some(person) = &grant.person else {
         return Ok(());

@@ -49,14 +49,14 @@ pub async fn answer_unless_live(app: &App, visitor: &Visitor) -> Result<Box<Sess
             Ok(session)
         }
         Ok(Standing::NoMembership(session)) => Err(membership_withdrawn(app, visitor, &session)),
-        Ok(Standing::SignedOut) => Err(see_other(&sign_in_page(app, &visitor.here), None)),
+        Ok(Standing::SignedOut) => Err(see_other(&sign_in_page(app, &visitor.here, false), None)),
         Ok(standing @ (Standing::Unknown | Standing::Ended)) => {
             if matches!(standing, Standing::Unknown) {
                 // Whoever invents cookies reads the database with each of them.
                 app.limits.note_refusal(visitor.address);
             }
             let page = SessionEndedPage {
-                link: sign_in_page(app, &visitor.here),
+                link: sign_in_page(app, &visitor.here, false),
                 frame: Frame::new(&app.config),
             };
             let cleared = cookies::without_session(&app.config.own);

@@ -18,8 +18,8 @@ use super::refused::{
 use super::visitor::Visitor;
 use crate::app::App;
 use crate::authorization::{
-    self, Agreement, Answer, AuthorizationRequest, Question, RedirectTo, Rejected,
-    query_after_sign_in,
+    self, Agreement, Answer, AuthorizationRequest, Prompt, Question, RedirectTo, Rejected,
+    ShownPage, query_after_sign_in,
 };
 use crate::people::ReturnTo;
 use crate::people::session::{self, Fresh, Session, Standing};
@@ -89,7 +89,10 @@ async fn signed_in(
                 Ok(session)
             }
             authorization::Standing::SignInAgain if !prompt.none => {
-                Err(sign_in(app, visitor, Some(&session))?.into())
+                let again = |return_to: &ReturnTo| {
+                    sign_in_link(&app.config.own, &session.provider, return_to, true)
+                };
+                Err(sign_in(app, visitor, again)?.into())
             }
             authorization::Standing::SignInAgain | authorization::Standing::Unknowable => {
                 Err(Refusal::from(Reason::LoginRequired).into())
@@ -101,30 +104,31 @@ async fn signed_in(
         Ok(Standing::Unknown) => {
             // As in `answer_unless_live`: invented cookies cost a read each.
             app.limits.note_refusal(visitor.address);
-            Err(nobody(app, visitor, prompt.none)?.into())
+            Err(nobody(app, visitor, prompt)?.into())
         }
-        Ok(Standing::SignedOut | Standing::Ended) => Err(nobody(app, visitor, prompt.none)?.into()),
+        Ok(Standing::SignedOut | Standing::Ended) => Err(nobody(app, visitor, prompt)?.into()),
         Err(error) => Err(unavailable(app, visitor, &error).into()),
     }
 }
 
 /// Nobody is signed in.
-fn nobody(app: &App, visitor: &Visitor, no_page: bool) -> Result<Response, Refusal> {
-    if no_page {
+fn nobody(app: &App, visitor: &Visitor, prompt: Prompt) -> Result<Response, Refusal> {
+    if prompt.none {
         return Err(Reason::LoginRequired.into());
     }
-    sign_in(app, visitor, None)
+    // The provider may have a session of its own, which is not what the client asks for.
+    let chooser = |return_to: &ReturnTo| sign_in_page(app, return_to, prompt.login);
+    sign_in(app, visitor, chooser)
 }
 
 /// Sends the person to sign in, and back here.
-fn sign_in(app: &App, visitor: &Visitor, again: Option<&Session>) -> Result<Response, Refusal> {
+fn sign_in(
+    app: &App,
+    visitor: &Visitor,
+    by: impl Fn(&ReturnTo) -> String,
+) -> Result<Response, Refusal> {
     let query = query_after_sign_in(&visitor.query, app.clock.now());
-    let return_to = return_to(&query)?;
-    let to = match again {
-        Some(session) => sign_in_link(&app.config.own, &session.provider, &return_to, true),
-        None => sign_in_page(app, &return_to),
-    };
-    Ok(see_other(&to, None))
+    Ok(see_other(&by(&return_to(&query)?), None))
 }
 
 /// Where a person comes back to.
@@ -189,7 +193,9 @@ fn ask(
     } else {
         None
     };
-    let sealed = authorization::seal(app, session, &visitor.query);
+    let shown = question.shown(request);
+    let shown = shown.map(|what| ShownPage::new(app, &visitor.query, what));
+    let sealed = shown.and_then(|shown| shown.seal(app, session));
     let sealed = sealed.ok_or_else(|| Refusal::from(Reason::Internal))?;
     let page = ConsentPage::new(app, session, (request, question), (sealed, step_up, error));
     Ok(render(app, StatusCode::OK, &page, None))
@@ -219,7 +225,7 @@ pub async fn consent(
         Err(refused) => return refused.into_response(),
     };
     let sealed = fields.only("request").unwrap_or_default();
-    let Some(query) = authorization::open(&app, &session, sealed) else {
+    let Some(ShownPage { query, what, .. }) = ShownPage::open(&app, &session, sealed) else {
         return stale();
     };
     visitor.query = query;
@@ -228,7 +234,7 @@ pub async fn consent(
         Ok(request) => request,
         Err(rejected) => return reject(&app, &visitor, &rejected),
     };
-    let chosen = fields.text("principal");
+    let chosen = (fields.text("principal"), &*what);
     let decided = match fields.only("decision") {
         Some("allow") => allowed(&app, &visitor, &session, &request, chosen).await,
         // Whatever else was pressed is no consent.
@@ -250,9 +256,13 @@ async fn allowed(
     visitor: &Visitor,
     session: &Session,
     request: &AuthorizationRequest,
-    chosen: &str,
+    (chosen, shown): (&str, &str),
 ) -> Result<Response, Else> {
     let question = authorization::judge(app, session, request)?;
+    if question.shown(request).as_deref() != Some(shown) {
+        let error = Some("What you would agree to has changed. Look at it again.");
+        return ask(app, visitor, session, (request, &question), error);
+    }
     match question.freshness(app, session) {
         Some(Fresh::Never(reason)) => return Err(Refusal::from(reason).into()),
         Some(Fresh::StepUp) => return ask(app, visitor, session, (request, &question), None),

@@ -97,12 +97,14 @@ impl ConsentPage {
             Of::Userinfo => (None, Vec::new(), Vec::new()),
         };
         let openid = asked.asked.openid;
+        // The client can read its token, which names the person to the registry or the admin API.
+        let is_named = !matches!(question.of, Of::Userinfo);
         let learns = [
             (
-                openid.openid,
+                openid.openid || is_named,
                 "who you are: an id of this server, and how you signed in",
             ),
-            (openid.profile, "your name and user name"),
+            (openid.profile || is_named, "your name and user name"),
             (openid.email, "your e-mail address"),
         ];
         let name = client.display_name.as_ref();

@@ -56,6 +56,16 @@ pub fn sign_in_link(
     asks_again: bool,
 ) -> String {
     let path = format!("{}/sign-in/{}", Links::new(own).home(), provider.name);
+    with_way_back(path, return_to, asks_again)
+}
+
+/// The page on which a provider is chosen, and that leads back.
+pub fn sign_in_page(app: &App, return_to: &ReturnTo, asks_again: bool) -> String {
+    let path = format!("{}/sign-in", Links::new(&app.config.own).home());
+    with_way_back(path, return_to, asks_again)
+}
+
+fn with_way_back(path: String, return_to: &ReturnTo, asks_again: bool) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     if *return_to != ReturnTo::default() {
         query.append_pair("return_to", return_to.as_str());
@@ -67,17 +77,6 @@ pub fn sign_in_link(
         query if query.is_empty() => path,
         query => format!("{path}?{query}"),
     }
-}
-
-/// The page on which a provider is chosen, and that leads back.
-pub fn sign_in_page(app: &App, return_to: &ReturnTo) -> String {
-    let path = format!("{}/sign-in", Links::new(&app.config.own).home());
-    if *return_to == ReturnTo::default() {
-        return path;
-    }
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    query.append_pair("return_to", return_to.as_str());
-    format!("{path}?{}", query.finish())
 }
 
 /// A time, for programs and for people.

@@ -27,12 +27,12 @@ use crate::refusal::Refusal;
 /// `GET /console/sign-in`: the providers to choose from.
 pub async fn choose(State(app): State<Arc<App>>, visitor: Visitor) -> Response {
     let rules = app.rules();
-    let return_to = visitor.return_to();
+    let (return_to, asks_again) = (visitor.return_to(), visitor.asks_again());
     let enabled = rules.identity_providers().filter(|one| one.enabled);
     let mut providers: Vec<Choice> = enabled
         .map(|provider| Choice {
             display_name: provider.display_name.clone(),
-            link: sign_in_link(&app.config.own, provider, &return_to, false),
+            link: sign_in_link(&app.config.own, provider, &return_to, asks_again),
         })
         .collect();
     providers.sort_by(|one, other| one.display_name.cmp(&other.display_name));

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use super::{AUTH_TIME, CookieSecret, Roles, id_token_purpose, seal_owner};
+use super::{AUTH_TIME, CookieSecret, Roles, id_token_purpose, lasts, seal_owner};
 use crate::app::App;
 use crate::audit::{AuditEvent, FoldKey, Outcome};
 use crate::clock::Timestamp;
@@ -96,12 +96,12 @@ async fn begin(
         return Err(StartRefused::NoMembership);
     }
     let old = CookieSecret::of(cookies, &app.config.own).map(|old| old.hash());
+    let present = match &old {
+        Some(old) => app.store.session_of_cookie(old).await?,
+        None => None,
+    };
     if let Some(asked) = signed_in.step_up {
-        let present = match &old {
-            Some(old) => app.store.session_of_cookie(old).await?,
-            None => None,
-        };
-        let (session, person) = present.ok_or(StartRefused::SessionReplaced)?;
+        let (session, person) = present.as_ref().ok_or(StartRefused::SessionReplaced)?;
         if (person.identity_provider, &person.sub) != (provider.id, &signed_in.sub) {
             return Err(StartRefused::OtherPerson);
         }
@@ -116,6 +116,9 @@ async fn begin(
         provider_version: signed_in.provider.version,
         cookie_hash: secret.hash(),
         replaces: old,
+        goes_on: present.is_some_and(|(session, person)| {
+            lasts(app, &snapshot, (&session, &person), now).is_some()
+        }),
     };
     let event = AuditEvent {
         address,

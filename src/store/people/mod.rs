@@ -63,6 +63,8 @@ pub struct NewSession {
     pub cookie_hash: [u8; 32],
     /// The SHA-256 of the cookie of the session that this one takes the place of.
     pub replaces: Option<[u8; 32]>,
+    /// Whether that session still lasted: then tokens and consents of the same person go on.
+    pub goes_on: bool,
 }
 
 /// What came of a sign-in.

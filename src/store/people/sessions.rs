@@ -47,9 +47,9 @@ impl Store {
             Some(hash) => replaced(&transaction, hash).await?,
             None => None,
         };
-        // Tokens that a client got in a session outlive the step-ups in it, and nothing else.
+        // Tokens that a client got in a session outlive that its person signs in again in it.
         let lineage = replaced
-            .filter(|old| old.person == person.id.0)
+            .filter(|old| new.goes_on && old.person == person.id.0)
             .map_or(new.session.id, |old| {
                 SessionId(old.lineage.unwrap_or(old.id))
             });
