@@ -126,7 +126,7 @@ async fn a_consent_is_not_remembered_beyond_a_session_that_is_over() {
 }
 
 #[tokio::test]
-async fn people_2fa_2__an_operators_token_changes_rules_only_as_long_as_on_the_pages() {
+async fn people_2fa_1__an_operators_token_changes_rules_only_as_long_as_on_the_pages() {
     let asking = Asking::new().await;
     operators(&asking).await;
     for scope in ["admin", "admin:credentials"] {
