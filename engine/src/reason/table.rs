@@ -458,7 +458,7 @@ reasons! {
         "A change needs proof that the person signed in a short time ago, and only the claim auth_time of the ID token proves it. The provider sends none, although it was asked to.",
         "Let the provider send auth_time. For a provider that cannot and is known to ask again for prompt=login, an operator may set freshness to new_sign_in.";
     AuthTooOld = "auth_too_old" SignIn Anyone: "the person did not sign in again at the identity provider",
-        "The person was asked to sign in again, and auth_time of the ID token is from before: the provider answered from its own session, although max_age=0 and prompt=login were sent. Or a token on behalf of a person should change something at the admin API, and its auth_time is older than people.step_up_seconds, or than 300 seconds for everything but rules.",
+        "The person was asked to sign in again, and auth_time of the ID token is from before: the provider answered from its own session, although max_age=0 and prompt=login were sent. Or a token on behalf of a person should change something at the admin API, and its auth_time is older than people.step_up_seconds, or than 300 seconds if it is for admin or admin:credentials.",
         "For a token, get another one: carnet login. Otherwise sign out at the provider and sign in again. If it stays, the provider does not honour max_age and prompt=login; ask those who run it.";
     OtherPerson = "other_person" SignIn Anyone: "somebody else signed in than the person of the session",
         "The person was asked to prove that they are still there, and the provider answered for another account.",
