@@ -4,8 +4,10 @@ use sea_orm_migration::schema::{big_integer, binary, boolean, text, uuid, uuid_n
 use crate::statements::{index, table};
 
 /// Software that acts for people: authorization codes, what a person agreed to in a session, and by
-/// what tokens know a session. An older release serves on this database as before: it knows neither
-/// the codes nor the grant, and takes tokens on behalf of people for what they are at registries.
+/// what tokens know a session. An older release serves on this database as before, and takes no token
+/// on behalf of a person: it knows neither memberships as grounds of admin tokens, nor entries that rest
+/// on one. It cannot read a client with the grant `authorization_code`, and from the first one on no
+/// change at all: such clients are registered once all replicas are new.
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 

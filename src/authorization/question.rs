@@ -20,6 +20,8 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scope::ScopeSet;
 
+/// By how much the clock of a provider may be behind ours, in seconds.
+const LEEWAY_SECONDS: i64 = 60;
 /// How long the tokens of the command line live, in seconds.
 const COMMAND_LINE_SECONDS: i64 = 3600;
 
@@ -78,8 +80,13 @@ impl AuthorizationRequest {
         let Some(max_age) = self.max_age else {
             return Standing::Suffices;
         };
-        match session.auth_time {
-            Some(at) if now.seconds_since(at) <= max_age => Standing::Suffices,
+        let after = self.signed_in_after.filter(|_| is_new);
+        match (session.auth_time, after) {
+            (Some(at), _) if now.seconds_since(at) <= max_age => Standing::Suffices,
+            // Asked anew for this very request, which is as recent as it gets, also for `max_age=0`.
+            (Some(at), Some(after)) if after.seconds_since(at) <= LEEWAY_SECONDS => {
+                Standing::Suffices
+            }
             // A provider that was asked again, and answers from its own session.
             _ if is_new => Standing::Unknowable,
             _ => Standing::SignInAgain,

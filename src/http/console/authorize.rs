@@ -18,8 +18,8 @@ use super::refused::{
 use super::visitor::Visitor;
 use crate::app::App;
 use crate::authorization::{
-    self, Agreement, Answer, AuthorizationRequest, Prompt, Question, RedirectTo, Rejected,
-    ShownPage, query_after_sign_in,
+    self, Agreement, Answer, AuthorizationRequest, Question, RedirectTo, Rejected, ShownPage,
+    query_after_sign_in,
 };
 use crate::people::ReturnTo;
 use crate::people::session::{self, Fresh, Session, Standing};
@@ -85,7 +85,10 @@ async fn signed_in(
     match session::current(app, &visitor.cookies).await {
         Ok(Standing::Live(session)) => match request.standing(&session, app.clock.now()) {
             authorization::Standing::Suffices => {
-                session.note_use(app).await;
+                // A client that asks without a page is no person who uses the session.
+                if !prompt.none {
+                    session.note_use(app).await;
+                }
                 Ok(session)
             }
             authorization::Standing::SignInAgain if !prompt.none => {
@@ -104,20 +107,25 @@ async fn signed_in(
         Ok(Standing::Unknown) => {
             // As in `answer_unless_live`: invented cookies cost a read each.
             app.limits.note_refusal(visitor.address);
-            Err(nobody(app, visitor, prompt)?.into())
+            Err(nobody(app, visitor, request)?.into())
         }
-        Ok(Standing::SignedOut | Standing::Ended) => Err(nobody(app, visitor, prompt)?.into()),
+        Ok(Standing::SignedOut | Standing::Ended) => Err(nobody(app, visitor, request)?.into()),
         Err(error) => Err(unavailable(app, visitor, &error).into()),
     }
 }
 
 /// Nobody is signed in.
-fn nobody(app: &App, visitor: &Visitor, prompt: Prompt) -> Result<Response, Refusal> {
-    if prompt.none {
+fn nobody(
+    app: &App,
+    visitor: &Visitor,
+    request: &AuthorizationRequest,
+) -> Result<Response, Refusal> {
+    if request.prompt.none {
         return Err(Reason::LoginRequired.into());
     }
     // The provider may have a session of its own, which is not what the client asks for.
-    let chooser = |return_to: &ReturnTo| sign_in_page(app, return_to, prompt.login);
+    let asks_again = request.prompt.login || request.max_age.is_some();
+    let chooser = |return_to: &ReturnTo| sign_in_page(app, return_to, asks_again);
     sign_in(app, visitor, chooser)
 }
 

@@ -59,8 +59,8 @@ const TRANSPORT_SECURITY: HeaderValue = HeaderValue::from_static("max-age=315360
 const MAX_LOGGED_HOST: usize = 100;
 /// The end of the path at which providers answer: its URL holds a code.
 const CALLBACK: &str = "/callback";
-/// The end of the path at which clients ask.
-const AUTHORIZATION: &str = "/authorize";
+/// The ends of the paths at which clients ask, and people answer.
+const AUTHORIZATION: [&str; 2] = ["/authorize", "/authorize/consent"];
 /// Where the stylesheet and the icon lie, which cost nothing.
 const ASSETS: &str = "/console/assets/";
 /// Where a sign-in is begun and finished: that has limits of its own, and waits for the provider.
@@ -140,7 +140,9 @@ async fn around_pages(State(app): State<Arc<App>>, request: Request, next: Next)
         return not_found(State(app), address, uri).await;
     }
     let has_code = parts.uri.path().ends_with(CALLBACK);
-    let is_authorization = parts.uri.path().ends_with(AUTHORIZATION);
+    let is_authorization = AUTHORIZATION
+        .iter()
+        .any(|end| parts.uri.path().ends_with(end));
     let Ok(visitor) = Visitor::from_request_parts(&mut parts, &app).await;
     let request = Request::from_parts(parts, body);
     let mut response = match admitted(&app, &visitor, request).await {

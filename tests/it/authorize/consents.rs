@@ -132,6 +132,18 @@ async fn oidcc_3_1_2_1_1__a_sign_in_is_as_recent_as_the_client_wants_it() {
             303
         );
     }
+    // `max_age=0` asks for a sign-in for this very request, and is content with it.
+    let mut browser = asking.people.signed_in().await;
+    asking.server().clock.advance(1);
+    let answer = browser.get(&path(&[("max_age", Some("0"))])).await;
+    let location = browser.begin(answer.header("location").unwrap()).await;
+    let back = browser
+        .come_back(&asking.people, &location, &People::ada())
+        .await;
+    let back = back.header("location").unwrap();
+    let back = back.strip_prefix("https://as.test").unwrap().to_owned();
+    asking.server().clock.advance(5);
+    assert_eq!(browser.get(&back).await.status, 200);
     // A provider that answers from its own session gives no other sign-in, and the client is told.
     let mut browser = asking.people.signed_in().await;
     asking.server().clock.advance(100);
