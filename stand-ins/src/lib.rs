@@ -3,11 +3,13 @@
 //! for an OpenID provider.
 
 mod ci;
+mod cookies;
+mod kept;
 mod provider;
 mod registry;
 mod serve;
 
 pub use ci::StandInCi;
 pub use provider::{StandInClient, StandInPerson, StandInProvider};
-pub use registry::{NoFrontDoor, Protocol, Registry};
+pub use registry::{NoFrontDoor, NoSignIn, Protocol, Registry};
 pub use serve::Tls;

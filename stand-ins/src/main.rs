@@ -52,6 +52,13 @@ struct Options {
         conflicts_with = "client_secret"
     )]
     client_secret_file: Option<PathBuf>,
+    /// The registry's client at Carnet with the grant `authorization_code`. With it people sign in at
+    /// the page /account.
+    #[arg(long, value_name = "ID")]
+    sign_in_client_id: Option<String>,
+    /// A file with the secret of that client.
+    #[arg(long, value_name = "FILE", requires = "sign_in_client_id")]
+    sign_in_client_secret_file: Option<PathBuf>,
     /// A file with the certificate chain (PEM). With it the registry speaks https only.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_certificate: Option<PathBuf>,
@@ -87,6 +94,10 @@ async fn run(options: Options) -> Result<(), Failure> {
         .with_front_door(&front_door)?;
     let registry = match &options.url {
         Some(url) => registry.at(url),
+        None => registry,
+    };
+    let registry = match &options.sign_in_client_id {
+        Some(client) => registry.with_sign_in(client, options.sign_in_client_secret_file)?,
         None => registry,
     };
     let tls = match (&options.tls_certificate, &options.tls_key) {

@@ -16,6 +16,7 @@ mod generic;
 mod markup;
 mod npm;
 mod nuget;
+mod people;
 mod pypi;
 mod refusal;
 mod rubygems;
@@ -42,6 +43,8 @@ use url::Url;
 use crate::serve::{Connections, Peer, Tls};
 use forward::FrontDoor;
 pub use forward::NoFrontDoor;
+pub use people::NoSignIn;
+use people::People;
 use storage::Storage;
 
 const MAX_UPLOAD_BYTES: usize = 64 * 1024 * 1024;
@@ -114,6 +117,7 @@ pub struct Registry {
     url: String,
     storage: Storage,
     front_door: Option<FrontDoor>,
+    people: Option<People>,
 }
 
 impl Registry {
@@ -161,6 +165,7 @@ impl Registry {
             url,
             storage,
             front_door: None,
+            people: None,
         }
     }
 
@@ -189,7 +194,22 @@ impl Registry {
         })
     }
 
-    /// The routes of the protocol, those of its front door, and the registry's metadata (RFC 9728).
+    /// Lets people sign in with Carnet at the page `/account` ([`people`]). `client` is the id of the
+    /// registry as a client that acts for people; a client without a secret has no file.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSignIn`] if the issuer is neither https nor on this machine, or the HTTP client cannot be
+    /// set up.
+    pub fn with_sign_in(self, client: &str, secret: Option<PathBuf>) -> Result<Self, NoSignIn> {
+        let people = People::new(&self, client, secret)?;
+        Ok(Self {
+            people: Some(people),
+            ..self
+        })
+    }
+
+    /// The routes of the protocol, those of its front door, the page for people, and the registry's metadata (RFC 9728).
     pub fn router(self) -> Router {
         let protocol = self.protocol;
         let front_door = self.front_door.clone();
@@ -206,8 +226,11 @@ impl Registry {
         let served = served
             .route("/", get(greeting))
             .layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES))
-            .with_state(registry);
-        let mut router = served;
+            .with_state(registry.clone());
+        let mut router = match &registry.people {
+            Some(_) => served.merge(people::router(registry)),
+            None => served,
+        };
         if let Some(about) = about {
             let path = about.path().to_owned();
             router = router.route(&path, get(async move || about.answer::<Body>()));

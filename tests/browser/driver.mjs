@@ -15,6 +15,8 @@ const browser = await chromium.launch({
 let page, context
 const complaints = []
 let caught
+// Where the page went, or tried to go.
+const ways = []
 
 const later = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds))
 
@@ -57,6 +59,8 @@ const acts = {
         complaints.push(`${page.url()}: ${message.text()}`)
       }
     })
+    ways.length = 0
+    page.on('request', (request) => request.isNavigationRequest() && ways.push(request.url()))
     page.on('pageerror', (error) => complaints.push(`${page.url()}: ${error}`))
   },
   async visit({ url }) {
@@ -117,6 +121,12 @@ const acts = {
   async intercepted() {
     await until('a request', () => caught)
     return caught
+  },
+  // Waits until the page goes to a URL that begins like this, whether or not there is anything.
+  async way({ prefix }) {
+    const found = () => ways.find((url) => url.startsWith(prefix))
+    await until(`the way to ${prefix}`, found)
+    return found()
   },
   async screenshot({ path, width = 1280, scheme = 'light' }) {
     await page.setViewportSize({ width, height: 800 })

@@ -659,6 +659,7 @@ fn contract_2__quickstart_shows_discovery_tokens_exchange_revocation_and_refusal
         "\"error_id\"",
         "$ curl",
         "Signed in as Peter Publisher",
+        "widgets, with 1.0.0: this page may publish it",
         "no_membership",
     ] {
         assert!(output.contains(part), "{part} is missing in {output}");

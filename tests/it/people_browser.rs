@@ -2,6 +2,7 @@
 //!
 //! The server is the binary at `localhost`, and the providers are at loopback addresses: cookies ignore ports.
 
+mod consent;
 mod console;
 mod flows;
 mod nodes;

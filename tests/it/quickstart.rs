@@ -382,8 +382,12 @@ fn people_sign_in_at_a_stand_in_with_a_loopback_address_of_its_own() {
         "/console/sign-in/corp/callback\n",
         "Signed in as Peter Publisher\n",
         "joel  owner joel-owners\n",
-        "200 OK\nYou are signed out here\n",
+        "Let The example registry act for you?\n",
         "303 See Other, to http://127.0.0.1:",
+        "You act for joel.\n",
+        "widgets, with 1.0.0: this page may publish it",
+        "200 OK\nYou are signed out here\n",
+        "303 See Other, to http://localhost:",
         "403 Forbidden\nNo membership lets you in\n",
         "\"octo-org-readers\"\n",
         "Reason no_membership\n",
@@ -392,11 +396,17 @@ fn people_sign_in_at_a_stand_in_with_a_loopback_address_of_its_own() {
     }
     // Cookies stay in the files of the tour.
     assert!(!act.contains("carnet-session"), "{act}");
+    assert!(!act.contains("example-registry-"), "{act}");
     let host = |url: &str| url.rsplit_once(':').unwrap().0.to_owned();
     let after = |text: &str, word: &str| {
         let rest = text.split_once(word).unwrap().1;
         rest.split_whitespace().next().unwrap().to_owned()
     };
-    let (carnet, provider) = (after(before, "carnet   "), after(act, "provider "));
-    assert_ne!(host(&carnet), host(&provider), "{carnet} {provider}");
+    let hosts = [
+        after(before, "carnet   "),
+        after(before, "registry "),
+        after(act, "provider "),
+    ];
+    let different: BTreeSet<String> = hosts.iter().map(|url| host(url)).collect();
+    assert_eq!(different.len(), 3, "{hosts:?}");
 }

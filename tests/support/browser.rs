@@ -287,6 +287,12 @@ impl Browser {
         }
     }
 
+    /// Waits until the page goes to a URL that begins like this, even if no program takes it, and returns it.
+    #[track_caller]
+    pub fn goes_to(&self, prefix: &str) -> String {
+        self.text_of("way", json!({ "prefix": prefix }))
+    }
+
     /// Checks that no page of the origin broke its own content security policy, failed in a script, or complained otherwise.
     #[track_caller]
     pub fn has_no_complaints(&self) {

@@ -15,11 +15,12 @@ use super::site::client;
 /// How a shell prints a page as text: the lines of its main part without elements, as [`text`] does.
 pub const TEXT: &str = r#"text() { sed -n '/<main/,/<\/main>/{s/<\/bdi>//g;s/<\/[a-z0-9]*>/ /g;s/<[^>]*>//g;s/&#34;/"/g;s/ *$//;/./p;}'; }"#;
 
-/// The cookies of one host. Whatever else it visits gets none.
+/// Keeps cookies, and sends each to the host that set it, whatever the port.
 #[derive(Debug)]
 pub struct Browser {
     http: Http,
-    cookies: Option<BTreeMap<String, String>>,
+    /// Names and values by host. `None` before the first visit.
+    cookies: Option<BTreeMap<String, BTreeMap<String, String>>>,
 }
 
 /// What a server answered.
@@ -39,23 +40,29 @@ impl Browser {
         })
     }
 
-    /// Visits a page of the host whose cookies it keeps. The closure prints the request.
+    /// Visits a page. The closure prints the request.
     pub async fn visit(
         &mut self,
         call: Call,
         print: impl FnOnce(String),
     ) -> Result<Shown, CommandError> {
+        let host = Url::parse(call.url());
+        let host = host.map_err(|error| CommandError::Other(error.to_string()))?;
+        let host = host.host_str().unwrap_or_default().to_owned();
         let jar = match &self.cookies {
             None => Jar::New,
-            Some(cookies) => {
-                let pairs = cookies
-                    .iter()
-                    .map(|(name, value)| format!("{name}={value}"));
+            Some(hosts) => {
+                let cookies = hosts.get(&host).into_iter().flatten();
+                let pairs = cookies.map(|(name, value)| format!("{name}={value}"));
                 Jar::Kept(pairs.collect::<Vec<_>>().join("; "))
             }
         };
         let answer = self.send(&call.cookies(jar), print).await?;
-        let cookies = self.cookies.get_or_insert_default();
+        let cookies = self
+            .cookies
+            .get_or_insert_default()
+            .entry(host)
+            .or_default();
         for set in answer.headers().get_all(SET_COOKIE) {
             let parsed = set.to_str().ok().and_then(|set| Cookie::parse(set).ok());
             let Some(cookie) = parsed else { continue };
@@ -112,6 +119,19 @@ impl Shown {
                 text(&self.page)
             ))
         })
+    }
+
+    /// The main part of the page, without its elements.
+    pub fn text(&self) -> String {
+        text(&self.page)
+    }
+
+    /// The value of the first hidden field of this name.
+    pub fn hidden(&self, name: &str) -> Result<String, CommandError> {
+        let field = self.page.split_once(&format!("name=\"{name}\" value=\""));
+        let field = field.and_then(|(_, rest)| rest.split_once('"'));
+        let field = field.map(|(value, _)| value.to_owned());
+        field.ok_or_else(|| CommandError::Other(format!("the page has no field {name}")))
     }
 
     /// Prints status and page, which has to have this status and contain this text.

@@ -74,6 +74,11 @@ impl Call {
         }
     }
 
+    /// The URL of the request.
+    pub fn url(&self) -> &str {
+        &self.url.value
+    }
+
     /// Takes the URL from this variable in the printed line.
     pub fn at_variable(mut self, variable: &str) -> Self {
         self.url.variable = Some(variable.to_owned());
@@ -224,7 +229,9 @@ impl Call {
     /// The same request, to be sent.
     pub fn request(&self, http: &Client) -> RequestBuilder {
         let mut request = http.request(self.method.clone(), &self.url.value);
-        if let Some(Jar::Kept(cookies)) = &self.cookies {
+        if let Some(Jar::Kept(cookies)) = &self.cookies
+            && !cookies.is_empty()
+        {
             request = request.header("cookie", cookies);
         }
         if let Some(bearer) = &self.bearer {

@@ -11,6 +11,7 @@ mod client;
 mod gateway_act;
 mod invocation;
 mod last_act;
+mod page_act;
 mod people_act;
 mod pypiserver;
 mod shell;
@@ -62,6 +63,9 @@ pub async fn run(args: &QuickstartArgs) -> Result<Conclusion, CommandError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| other(&error))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (carnet_listener, carnet) = listen().await?;
+    // Cookies ignore ports: those of the console must not reach the registries. A client's redirect
+    // URI names the loopback address, so it is the server that has the other name.
+    let carnet = carnet.replace("127.0.0.1", "localhost");
     let (ci_listener, ci) = listen().await?;
     let (registry_listener, registry) = listen().await?;
     let folder = std::env::temp_dir().join(format!(
@@ -87,7 +91,9 @@ pub async fn run(args: &QuickstartArgs) -> Result<Conclusion, CommandError> {
     let verifier = Verifier::new(&carnet, &resource)
         .and_then(|verifier| verifier.taking_proofs(Proofs::single_process()))
         .map_err(|error| other(&error))?;
-    let packages = Registry::new(verifier, PackageNames::Exact, folder.join("registry"));
+    let packages = Registry::new(verifier, PackageNames::Exact, folder.join("registry"))
+        .with_sign_in(page_act::CLIENT, Some(page_act::secret_file(&folder)))
+        .map_err(|error| other(&error))?;
     let servers = vec![
         http::serve_on(http::router(app.clone()), carnet_listener),
         http::serve_on(stand_in.router(), ci_listener),
@@ -139,7 +145,7 @@ async fn whole(
         .chain(tool.as_ref().map(|registry| registry.name))
         .collect();
     let gated = gateway_act::run(tour, &folder.join("gateway"), path, &covered).await?;
-    let desk = people_act::run(tour, &folder.join("people")).await?;
+    let desk = people_act::run(tour, folder).await?;
     *acts = Some(Acts {
         gated,
         desk,

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 
 use super::browser::{Browser, Shown, TEXT};
 use super::call::Call;
+use super::page_act;
 use super::shell::quoted;
 use super::tour::{PRINCIPAL, Tour, heading};
 use super::{CommandError, listen};
@@ -34,10 +35,9 @@ pub struct Desk {
     url: String,
 }
 
-/// Signs people in. `folder` is for the cookies of the printed lines.
+/// Signs people in, also at the registry's page. The folder of the tour gets the cookies of the
+/// printed lines and the registry's secret.
 pub async fn run(tour: &Tour, folder: &Path) -> Result<Desk, CommandError> {
-    let failed = |error| CommandError::File(folder.display().to_string(), error);
-    std::fs::create_dir_all(folder).map_err(failed)?;
     heading(
         "People sign in too: the operator names the company's OpenID provider, and says whom it lets in",
     );
@@ -55,6 +55,7 @@ pub async fn run(tour: &Tour, folder: &Path) -> Result<Desk, CommandError> {
     sign_in(tour, &desk, &mut browser, &OWNER).await?;
     let page = account(tour, &mut browser).await?;
     page.print(200, &format!("Signed in as {}", OWNER.name))?;
+    page_act::run(tour, folder, &mut browser).await?;
     sign_out(tour, &mut browser, &page).await?;
 
     heading(&format!(
@@ -162,16 +163,12 @@ async fn account(tour: &Tour, browser: &mut Browser) -> Result<Shown, CommandErr
 /// Signs out with the form of this page, and sees that the session is over.
 async fn sign_out(tour: &Tour, browser: &mut Browser, page: &Shown) -> Result<(), CommandError> {
     heading("He signs out. Forms hold a token of the session, so that no other site can send them");
-    let csrf = page.page.split_once("name=\"csrf\" value=\"");
-    let csrf = csrf.and_then(|(_, rest)| rest.split_once('"'));
-    let Some((csrf, _)) = csrf else {
-        return Err(CommandError::Other("the page has no form".to_owned()));
-    };
+    let csrf = page.hidden("csrf")?;
     println!(
         "$ CSRF=$(printf '%s\\n' \"$PAGE\" | sed -n 's/.*name=\"csrf\" value=\"\\([^\"]*\\)\".*/\\1/p' | sed -n 1p)"
     );
     let out = format!("{}/console/sign-out", tour.carnet());
-    let out = Call::new(Method::POST, out).variable("csrf", "CSRF", csrf);
+    let out = Call::new(Method::POST, out).variable("csrf", "CSRF", &csrf);
     let left = browser
         .visit(out, |line| println!("$ {line} | text"))
         .await?;
@@ -213,8 +210,9 @@ impl Desk {
     /// Says what to try in a browser.
     pub fn invite(tour: &Tour) {
         println!(
-            "\nIn a browser: {}/console\nThe provider lets you be {} (operator), {} (owner of {PRINCIPAL}) or {} (viewer of {PRINCIPAL}).",
+            "\nIn a browser: {}/console\nThe registry's page, on which people sign in with Carnet: {}\nThe provider lets you be {} (operator), {} (owner of {PRINCIPAL}) or {} (viewer of {PRINCIPAL}).",
             tour.carnet(),
+            page_act::page(tour),
             OPERATOR.name,
             OWNER.name,
             VIEWER.name

@@ -52,6 +52,11 @@ impl Tour {
         &self.ci
     }
 
+    /// The URL of the registry, without a slash at its end.
+    pub fn registry(&self) -> &str {
+        &self.registry
+    }
+
     /// A request as the operator.
     pub fn as_operator(&self, call: Call) -> Call {
         call.bearer("TOKEN", &self.admin_token)

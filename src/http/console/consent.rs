@@ -25,6 +25,8 @@ pub struct ForPrincipal {
 pub struct Entry {
     pub actions: Vec<String>,
     pub packages: Vec<String>,
+    /// Whether a pattern covers every package.
+    pub is_all: bool,
     pub version: Option<String>,
     pub digest: Option<String>,
 }
@@ -140,6 +142,7 @@ impl ConsentPage {
 fn for_principal(choice: &Choice) -> ForPrincipal {
     let entries = choice.details.iter().map(|detail| Entry {
         actions: detail.actions.clone(),
+        is_all: detail.packages.iter().any(|pattern| pattern == "*"),
         packages: detail.packages.clone(),
         version: detail.version.clone(),
         digest: detail.digest.clone(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State as Extract};
-use axum::http::header::{CACHE_CONTROL, COOKIE, LOCATION, SET_COOKIE};
+use axum::http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Response};
 use url::{Url, form_urlencoded};
@@ -114,13 +114,7 @@ impl Request {
 }
 
 fn cookie(headers: &HeaderMap) -> Option<String> {
-    let sent = headers.get_all(COOKIE).iter();
-    let pairs = sent.filter_map(|value| value.to_str().ok());
-    pairs
-        .flat_map(|value| value.split("; "))
-        .filter_map(|pair| pair.split_once('='))
-        .find(|(name, _)| *name == StandInProvider::COOKIE)
-        .map(|(_, value)| value.to_owned())
+    crate::cookies::cookie(headers, StandInProvider::COOKIE)
 }
 
 fn redirect(mut to: Url, parameters: &[(&str, &str)]) -> Response {
