@@ -105,9 +105,8 @@ struct Desk(Arc<Registry>);
 
 impl Desk {
     /// The router exists only if people can sign in.
-    fn people(&self) -> Result<&People, Response> {
-        let people = self.0.people.as_ref();
-        people.ok_or_else(|| StatusCode::NOT_FOUND.into_response())
+    fn people(&self) -> Result<&People, StatusCode> {
+        self.0.people.as_ref().ok_or(StatusCode::NOT_FOUND)
     }
 }
 
@@ -123,7 +122,8 @@ pub(super) fn router(registry: Arc<Registry>) -> Router {
 /// `GET /account`
 async fn show(State(desk): State<Desk>, headers: HeaderMap) -> Result<Response, Response> {
     let registry = &desk.0;
-    let Some((session, token)) = desk.people()?.signed_in(registry, &headers).await else {
+    let people = desk.people().map_err(StatusCode::into_response)?;
+    let Some((session, token)) = people.signed_in(registry, &headers).await else {
         let issuer = registry.verifier.issuer();
         return Ok(shown(StatusCode::OK, page::signed_out(issuer)));
     };
@@ -165,8 +165,12 @@ async fn own_packages(registry: &Registry, token: &AccessToken) -> std::io::Resu
 
 /// `GET /account/sign-in`: sends the browser to Carnet.
 async fn begin(State(desk): State<Desk>) -> Result<Response, Response> {
-    let people = desk.people()?;
-    let (to, attempt) = people.client.begin().await.map_err(failed)?;
+    let people = desk.people().map_err(StatusCode::into_response)?;
+    let (to, attempt) = people
+        .client
+        .begin()
+        .await
+        .map_err(|failure| failed(&failure))?;
     let attempt = people.attempts.put(attempt);
     let cookie = people.set_cookie(ATTEMPT, &attempt, Some(ATTEMPT_SECONDS));
     let headers = [(SET_COOKIE, cookie), (LOCATION, to.into())];
@@ -179,25 +183,25 @@ async fn callback(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Response> {
-    let people = desk.people()?;
+    let people = desk.people().map_err(StatusCode::into_response)?;
     // Only the browser that began the sign-in can end it, and only once.
     let attempt = cookie(&headers, ATTEMPT).and_then(|sent| people.attempts.take(&sent));
     let attempt = attempt.ok_or_else(|| {
         let why = "this browser has begun no sign-in, or it was answered already";
-        failed(Failure::Wrong(why.to_owned()))
+        failed(&Failure::Wrong(why.to_owned()))
     })?;
     let answer = Answer::read(&query.unwrap_or_default());
     let (token, subject) = people
         .client
         .finish(attempt, answer)
         .await
-        .map_err(failed)?;
+        .map_err(|failure| failed(&failure))?;
     let verified = desk.0.verifier.verify_token(token.expose_secret()).await;
-    let verified = verified.map_err(|rejection| failed(Failure::Wrong(rejection.to_string())))?;
+    let verified = verified.map_err(|rejection| failed(&Failure::Wrong(rejection.to_string())))?;
     // The person who signed in is the one for whom the token was issued.
     if verified.person.map(|person| person.id) != Some(subject) {
         let why = "the access token is not that of the person in the ID token";
-        return Err(failed(Failure::Wrong(why.to_owned())));
+        return Err(failed(&Failure::Wrong(why.to_owned())));
     }
     let session = people.sessions.put(Session {
         token,
@@ -222,7 +226,7 @@ async fn sign_out(
     headers: HeaderMap,
     body: String,
 ) -> Result<Response, Response> {
-    let people = desk.people()?;
+    let people = desk.people().map_err(StatusCode::into_response)?;
     let secret = cookie(&headers, SESSION).unwrap_or_default();
     let session = people.sessions.get(&secret);
     let sent = form_urlencoded::parse(body.as_bytes()).find(|(name, _)| name == "csrf");
@@ -236,7 +240,7 @@ async fn sign_out(
     let origin = headers.get(ORIGIN);
     if !is_own || origin.is_some_and(|origin| origin != desk.0.url.as_str()) {
         let why = "the form is not one of this page, or the session has ended";
-        return Err(failed(Failure::Wrong(why.to_owned())));
+        return Err(failed(&Failure::Wrong(why.to_owned())));
     }
     people.sessions.take(&secret);
     let forget = people.set_cookie(SESSION, "", Some(0));
@@ -244,8 +248,8 @@ async fn sign_out(
     Ok((StatusCode::SEE_OTHER, headers).into_response())
 }
 
-fn failed(failure: Failure) -> Response {
-    let status = match &failure {
+fn failed(failure: &Failure) -> Response {
+    let status = match failure {
         Failure::Declined(_) => StatusCode::FORBIDDEN,
         Failure::Wrong(_) => StatusCode::BAD_REQUEST,
         Failure::Unavailable(_) => StatusCode::BAD_GATEWAY,

@@ -10,6 +10,10 @@ use crate::people_sessions::browser::People;
 use crate::support::TestServer;
 
 /// A server at a loopback address and at the time of this machine, which the commands go by.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the commands go by the clock of this machine"
+)]
 async fn served() -> (People, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -77,12 +77,7 @@ impl Asking {
     }
 
     /// The path at which a client asks for these scopes.
-    fn path(
-        &self,
-        (client, redirect_uri): (&str, &str),
-        scope: &str,
-        more: &[(&str, &str)],
-    ) -> String {
+    fn path((client, redirect_uri): (&str, &str), scope: &str, more: &[(&str, &str)]) -> String {
         let challenge = challenge();
         let mut query = vec![
             ("response_type", "code"),
@@ -100,14 +95,14 @@ impl Asking {
     /// The path at which the loopback client asks to publish.
     fn publish(&self) -> String {
         let client = ("tool", self.page.as_str());
-        self.path(client, "publish", &[("resource", REGISTRY)])
+        Self::path(client, "publish", &[("resource", REGISTRY)])
     }
 
     /// The path at which the loopback client asks to be an administrator.
     fn administer(&self) -> String {
         let admin = format!("{}/admin", self.site.origin);
         let client = ("tool", self.page.as_str());
-        self.path(
+        Self::path(
             client,
             "admin:credentials:octo-org",
             &[("resource", &admin)],
@@ -243,7 +238,7 @@ async fn rfc8252_7_1_1__the_page_leads_a_browser_to_a_program_by_its_own_scheme(
         asking.site.sign_in("ada");
         asking.site.is_signed_in("Ada Lovelace");
         let resource = [("resource", REGISTRY), ("principal", "staff")];
-        browser.visit(&asking.path(("tool", SCHEME), "publish", &resource));
+        browser.visit(&Asking::path(("tool", SCHEME), "publish", &resource));
         browser.shows("Let A tool act for you?");
         browser.press("Allow");
         browser.shows("Back to com.example.tool:");
@@ -277,7 +272,7 @@ async fn people_page_2__axe_finds_nothing_serious_in_the_pages_of_consent() {
         page
     };
     let two = examined(
-        &asking.path(shop, all, &at_registry),
+        &Asking::path(shop, all, &at_registry),
         "For whom",
         "consent-two",
     );
@@ -289,25 +284,25 @@ async fn people_page_2__axe_finds_nothing_serious_in_the_pages_of_consent() {
         ("principal", "staff"),
         ("authorization_details", only.as_str()),
     ];
-    let narrow = asking.path(shop, "openid", &narrow);
+    let narrow = Asking::path(shop, "openid", &narrow);
     examined(&narrow, "version 1.0.0", "consent-narrow");
     examined(
         &asking.publish(),
         "program on this machine",
         "consent-native",
     );
-    let learns = asking.path(shop, "openid profile email", &[]);
+    let learns = Asking::path(shop, "openid profile email", &[]);
     examined(&learns, "It learns", "consent-openid");
-    let unknown = asking.path(("nobody", SHOP), "publish", &at_registry);
+    let unknown = Asking::path(("nobody", SHOP), "publish", &at_registry);
     examined(&unknown, "Id in the server's log", "authorize-bad-client");
-    let elsewhere = asking.path(("shop", "https://evil.example/"), "publish", &at_registry);
+    let elsewhere = Asking::path(("shop", "https://evil.example/"), "publish", &at_registry);
     examined(
         &elsewhere,
         "Id in the server's log",
         "authorize-bad-redirect",
     );
 
-    browser.visit(&asking.path(shop, all, &at_registry));
+    browser.visit(&Asking::path(shop, all, &at_registry));
     browser.shows("For whom");
     browser.tick("octo-org");
     browser.intercept("https://shop.example/");
@@ -320,7 +315,7 @@ async fn people_page_2__axe_finds_nothing_serious_in_the_pages_of_consent() {
     browser.visit("/console/sign-in/corp");
     site.log_in("olive", &[TWO_FACTORS, EARLIER]);
     site.is_signed_in("Olive Operator");
-    let all_of_it = asking.path(shop, "openid admin", &at_server);
+    let all_of_it = Asking::path(shop, "openid admin", &at_server);
     examined(&all_of_it, "has to ask you again", "consent-step-up");
     browser.press("Confirm that it is you");
     site.log_in("olive", &[TWO_FACTORS]);
@@ -334,7 +329,7 @@ async fn people_page_2__axe_finds_nothing_serious_in_the_pages_of_consent() {
     browser.press("Continue");
     site.is_signed_in("grace");
     let one = examined(
-        &asking.path(shop, all, &at_registry),
+        &Asking::path(shop, all, &at_registry),
         "For octo-org",
         "consent-one",
     );
