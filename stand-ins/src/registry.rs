@@ -194,7 +194,7 @@ impl Registry {
         })
     }
 
-    /// Lets people sign in with Carnet at the page `/account` ([`people`]). `client` is the id of the
+    /// Lets people sign in with Carnet at the page `/account` (module `people`). `client` is the id of the
     /// registry as a client that acts for people; a client without a secret has no file.
     ///
     /// # Errors

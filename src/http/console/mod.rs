@@ -2,7 +2,7 @@
 //! authorization endpoint, at which clients ask them.
 //!
 //! They stand on the issuer's origin alone, work without scripts, and change nothing by GET. What
-//! they show and do is decided in [`people`](crate::people): nothing here uses the store.
+//! they show and do is decided in [`people`]: nothing here uses the store.
 
 mod account;
 mod assets;
