@@ -30,7 +30,7 @@ impl Default for ReturnTo {
 impl ReturnTo {
     /// Reads a path, decoded once as a parameter of a form or a query is.
     pub fn read(text: &str) -> Self {
-        if is_of_console(text) {
+        if is_own_page(text) {
             Self(text.to_owned())
         } else {
             Self::default()
@@ -59,14 +59,14 @@ impl ReturnTo {
     }
 }
 
-fn is_of_console(text: &str) -> bool {
+fn is_own_page(text: &str) -> bool {
     let (path, _query) = text.split_once('?').unwrap_or((text, ""));
     let below = |root: &str| {
         path.strip_prefix(root)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    // Percent signs could hide a slash, a dot or a control character from this function, and no path
-    // of the console has any.
+    // Percent signs could hide a slash, a dot or a control character from this function, and none of
+    // these paths has any.
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '~');
     let visible =
         |c: char| c.is_ascii_graphic() && !matches!(c, '\\' | '#' | '"' | '<' | '>' | '`');
@@ -180,7 +180,7 @@ mod tests {
             "/console/sign-in/google/callback?code=x&state=y",
             "/token",
             "/admin/v1/credentials",
-            "/authorize?client_id=x",
+            "/authorization?client_id=x",
             long.as_str(),
         ];
         assert!(hostile.len() >= 60);
