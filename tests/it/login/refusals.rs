@@ -195,7 +195,7 @@ async fn metadata_that_cannot_be_used_opens_no_page() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_waits_for_ever_and_an_interrupt_leaves_nothing() {
+async fn nobody_waits_for_ever_and_a_login_that_is_stopped_leaves_nothing() {
     let (server, machine) = (StandIn::new().await, Machine::new());
     let login = machine.begin(&server, &["--timeout", "1"]).await;
     let done = login.finish().await;
@@ -205,13 +205,14 @@ async fn nobody_waits_for_ever_and_an_interrupt_leaves_nothing() {
         "{done:?}"
     );
 
+    // Shells let what runs in the background ignore the interrupt of the keyboard, and tests inherit that.
     let mut login = machine.begin(&server, &[]).await;
     let id = login.child.id().unwrap().to_string();
     let killed = std::process::Command::new("kill")
-        .args(["-INT", &id])
+        .args(["-TERM", &id])
         .status();
     assert!(killed.unwrap().success());
     let status = login.child.wait().await.unwrap();
-    assert_eq!(status.signal(), Some(2), "{status:?}");
+    assert_eq!(status.signal(), Some(15), "{status:?}");
     assert!(!machine.file().exists());
 }
