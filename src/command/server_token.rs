@@ -75,12 +75,13 @@ impl ServerToken {
     pub fn advice(&self, status: u16, code: &str) -> Option<String> {
         let login = &self.login;
         match (status, &self.person) {
+            // The token is in force, and no longer good for this (RFC 9470 section 3).
+            (401, _) if code == Reason::AuthTooOld.code() => {
+                Some(format!("prove again who you are: {login}"))
+            }
             (401, Some(person)) => Some(format!(
                 "the sign-in of {person} is no longer in force: {login}"
             )),
-            (403, _) if code == Reason::AuthTooOld.code() => {
-                Some(format!("prove again who you are: {login}"))
-            }
             _ => None,
         }
     }

@@ -23,6 +23,7 @@ use crate::app::App;
 use crate::audit::{AuditEvent, FoldKey, Outcome};
 use crate::clock::Timestamp;
 use crate::decision::AdminGrant;
+use crate::grant::person_of;
 use crate::own_tokens::OwnToken;
 use crate::people::session;
 use crate::reason::Reason;
@@ -147,6 +148,14 @@ impl From<Response> for Denied {
 }
 
 impl Denied {
+    /// Writes the audit event, if there is one.
+    fn recorded(self, app: &App) -> Self {
+        if let Some(event) = &self.event {
+            app.audit(event.clone());
+        }
+        self
+    }
+
     /// Counts the refusal and writes its log line.
     fn log(&self, caller: &AdminCaller) {
         let status = self.response.status().as_u16();
@@ -198,13 +207,8 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
                 let event = denied
                     .insufficient()
                     .map(|token| refused(app, caller, token, (access, Reason::ScopeNotGranted)));
-                if let Some(event) = &event {
-                    app.audit(event.clone());
-                }
-                Denied {
-                    response: denied.into_response(&app.config.own),
-                    event,
-                }
+                let response = denied.into_response(&app.config.own);
+                Denied { response, event }.recorded(app)
             }
             Err(FlowError) => internal().into(),
         })?;
@@ -223,11 +227,18 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
     };
     let names = limited_to.iter().filter_map(|scope| limited_scope(scope));
     let names: Vec<String> = names.filter_map(|(_, name)| meant(name)).collect();
-    let too_old = refused(app, caller, &token, (access, Reason::AuthTooOld));
+    let person = person_of(token.claims());
+    let stale = check_freshness(app, &grant, access).err();
+    let stale = stale.map(|response| Denied {
+        response: *response,
+        event: Some(refused(app, caller, &token, (access, Reason::AuthTooOld))),
+    });
     if !is_in_force(app, token).await? {
         return Err(not_in_force(&app.config.own).into());
     }
-    check_freshness(app, &grant, access, too_old).map_err(|denied| *denied)?;
+    if let Some(denied) = stale {
+        return Err(denied.recorded(app));
+    }
     if let Some(proof) = &proof {
         bound::spend(app, proof).await?;
     }
@@ -238,10 +249,7 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
     let sees_everything = [ADMIN, ADMIN_READ].iter().any(|scope| held.contains(scope));
     let is_admin = held.contains(ADMIN);
     Ok(Author {
-        person: grant
-            .person
-            .as_ref()
-            .and_then(|claims| claims.person.id.parse().ok()),
+        person,
         subject: grant.subject,
         token_id: Some(token_id),
         address: caller.address,
@@ -254,12 +262,7 @@ async fn admit(app: &App, caller: &AdminCaller, access: Access) -> Result<Author
 
 /// Refuses a change on behalf of a person who proved too long ago who they are: the same rule as on the
 /// pages. The answer says how recent the proof has to be (RFC 9470 section 3).
-fn check_freshness(
-    app: &App,
-    grant: &AdminGrant,
-    access: Access,
-    too_old: AuditEvent,
-) -> Result<(), Box<Denied>> {
+fn check_freshness(app: &App, grant: &AdminGrant, access: Access) -> Result<(), Box<Response>> {
     let wanted = match access {
         Access::Read | Access::ReadCredentials => return Ok(()),
         Access::Write => session::Write::Operator,
@@ -276,7 +279,6 @@ fn check_freshness(
     if until.is_some_and(|until| app.clock.now() < until) {
         return Ok(());
     }
-    app.audit(too_old.clone());
     let detail = match proved_at {
         Some(at) => format!(
             "the person proved who they are at {at}, which is too long ago for a change: sign in again (carnet login)"
@@ -286,7 +288,7 @@ fn check_freshness(
                 .to_owned()
         }
     };
-    let problem = Problem::new(StatusCode::UNAUTHORIZED, "auth_too_old", detail);
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, Reason::AuthTooOld.code(), detail);
     let mut response = problem.into_response();
     let seconds = session::step_up_seconds(app, wanted);
     let challenge = format!(
@@ -295,10 +297,7 @@ fn check_freshness(
     if let Ok(value) = HeaderValue::try_from(challenge) {
         response.headers_mut().insert(WWW_AUTHENTICATE, value);
     }
-    Err(Box::new(Denied {
-        response,
-        event: Some(too_old),
-    }))
+    Err(Box::new(response))
 }
 
 /// The audit event of a valid token that does not suffice. Repetitions within an hour are counted in
@@ -324,10 +323,7 @@ fn refused(
             &[&claims.jti, &access, reason.code(), &hour],
             "",
         )),
-        person: claims
-            .person
-            .as_ref()
-            .and_then(|person| person.id.parse().ok()),
+        person: person_of(claims),
         detail: json!({ "access": access, "scope": claims.scope }).to_string(),
         ..AuditEvent::new(now, Outcome::Refused)
     }

@@ -97,10 +97,12 @@ async fn an_owner_signs_in_on_the_command_line_changes_a_rule_and_signs_out() {
             &server,
         ])
         .await;
+    let advice = format!("prove again who you are: carnet login --server {server}");
     assert!(
-        delete.code == 1 && delete.stderr.contains("carnet login"),
+        delete.code == 1 && delete.stderr.contains(&advice),
         "{delete:?}"
     );
+    assert!(!delete.stderr.contains("no longer in force"), "{delete:?}");
     let out = machine.run(&["logout"]).await;
     assert_eq!(out.code, 0, "{out:?}");
     let revoked = people.server.audit("outcome=revoked").await;

@@ -293,7 +293,7 @@ impl Inner {
             return problem(401, "invalid_token", "the token was revoked");
         }
         if self.has(Fault::ProofTooOld) && path != "/admin/v1/token" {
-            return problem(403, "auth_too_old", "the proof of identity is too old");
+            return problem(401, "auth_too_old", "the proof of identity is too old");
         }
         match path {
             "/admin/v1/token" => axum::Json(json!({
