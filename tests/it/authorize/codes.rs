@@ -347,3 +347,22 @@ async fn codes_verifiers_and_states_stand_nowhere_in_the_database() {
         assert!(!is_there);
     }
 }
+
+#[tokio::test]
+async fn after_a_restore_codes_from_before_give_nothing_on_any_node() {
+    let asking = Asking::new().await;
+    let mut browser = asking.people.signed_in().await;
+    let code = asking.code(&mut browser, &[]).await;
+    let now = carnet::clock::Timestamp::from_seconds(asking.server().now());
+    asking.server().app.store.note_restore(now).await.unwrap();
+    let restored = asking.server().another_node().await;
+    let answer = redeem_at(&restored, &asking.secret, &code, &[]).await;
+    answer.refused(400, "invalid_grant", "code_invalid");
+    // A replica that started before knows only that the session is gone.
+    refused(&asking, &code, &[], "session_over").await;
+    asking.server().clock.advance(1);
+    let mut browser = asking.people.signed_in().await;
+    let code = asking.code(&mut browser, &[]).await;
+    let answer = redeem_at(&restored, &asking.secret, &code, &[]).await;
+    assert_eq!(answer.status, 200, "{}", answer.json());
+}
