@@ -2,13 +2,14 @@
 //! act, and gets a code that it redeems at the token endpoint.
 //!
 //! oxide-auth's code-grant machines decide what a request and a redemption may be: client and
-//! redirect URI (`registrar`), response type, scope and PKCE (`request`, `redeem`). What the
+//! redirect URI (`registrar`), response type, scope and PKCE (`request`, `machine`, `redeem`). What the
 //! person may let the client do is judged from memberships, by the functions that the token request
 //! is judged by (`question`). A code is a row of the database (`codes`), and every answer that
 //! goes back to a client is built in one place (`answer`).
 
 mod answer;
 mod codes;
+mod machine;
 mod question;
 mod redeem;
 mod registrar;

@@ -71,6 +71,18 @@ impl Asking {
         redeem_at(self.server(), &self.secret, code, changes).await
     }
 
+    /// The path to which a person comes back who signs in at the provider's `location`.
+    pub async fn come_back(
+        &self,
+        browser: &mut Browser<'_>,
+        location: &str,
+        claims: &Value,
+    ) -> String {
+        let answer = browser.come_back(&self.people, location, claims).await;
+        let back = answer.header("location").unwrap();
+        back.strip_prefix("https://as.test").unwrap().to_owned()
+    }
+
     /// The code that a person gives to `shop` for a token with this query.
     pub async fn code(
         &self,

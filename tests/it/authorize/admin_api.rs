@@ -252,13 +252,7 @@ async fn a_stale_proof_is_renewed_on_the_page_before_rights_that_change_somethin
         );
         let return_to = field(&text, "return_to").unwrap();
         let location = browser.begin_step_up(&[("return_to", &return_to)]).await;
-        let back = browser.come_back(&asking.people, &location, &claims).await;
-        let back = back
-            .header("location")
-            .unwrap()
-            .strip_prefix("https://as.test")
-            .unwrap()
-            .to_owned();
+        let back = asking.come_back(&mut browser, &location, &claims).await;
         let page = browser.get(&back).await;
         // Whose proof gets too old while the page is open is asked again.
         asking.server().clock.advance(after);
