@@ -261,6 +261,11 @@ impl Outcome {
             .find(|outcome| outcome.as_str() == word)
     }
 
+    /// Whether it is about a token or a publication, which is what a run of a job leaves.
+    pub fn is_of_run(self) -> bool {
+        matches!(self.kind(), "token" | "publication")
+    }
+
     /// `token`, `change`, `publication` or `session`, the `kind` of an event in the admin API.
     pub const fn kind(self) -> &'static str {
         match self {

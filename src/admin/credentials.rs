@@ -248,10 +248,12 @@ impl Managed for FederatedCredentialDocument {
             members.insert("pending_until".to_owned(), json!(until));
         }
         members.insert("revision".to_owned(), stored.state.revision.into());
-        members.insert(
-            "last_used_at".to_owned(),
-            json!(stored.state.last_used_at.map(|at| at.to_string())),
-        );
+        for (name, at) in [
+            ("first_used_at", stored.state.first_used_at),
+            ("last_used_at", stored.state.last_used_at),
+        ] {
+            members.insert(name.to_owned(), json!(at.map(|at| at.to_string())));
+        }
         members
     }
 
@@ -417,6 +419,7 @@ fn state(
         vouching,
         actors,
         revision,
+        first_used_at: present.and_then(|present| present.state.first_used_at),
         last_used_at: present.and_then(|present| present.state.last_used_at),
     }
 }

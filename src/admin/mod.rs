@@ -35,7 +35,10 @@ use crate::store::StoreError;
 use crate::trust::DocumentError;
 
 pub use assumed::shared_workloads;
-pub use audit::{AuditList, AuditQuery, AuditRefused, read_event, search_audit};
+pub use audit::{
+    AuditList, AuditQuery, AuditRefused, RunEvents, events_of_run, read_event, run_number,
+    search_audit,
+};
 pub use author::Author;
 pub use catalog::{
     Catalog, CatalogForm, CatalogIssuer, CatalogPrincipal, CatalogRegistry, catalog,

@@ -1,5 +1,6 @@
 //! The work beside requests: following changes, writing events and uses, pruning.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ const AUDIT_BATCH: usize = 100;
 /// Attempts to write audit events while the database cannot be reached, and the pause between two.
 const RECORD_ATTEMPTS: usize = 5;
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
-/// Interval at which the last uses of rules are written.
+/// Interval at which uses of rules are written.
 const NOTE_USE: Duration = Duration::from_secs(5);
 /// Interval at which the parts of new audit events are indexed.
 const INDEX_AUDIT: Duration = Duration::from_secs(10);
@@ -117,15 +118,15 @@ async fn record(
 }
 
 pub(super) async fn write_uses(store: Store, mut queue: mpsc::Receiver<(CredentialId, Timestamp)>) {
-    let mut latest = std::collections::HashMap::new();
     loop {
         tokio::time::sleep(NOTE_USE).await;
-        while let Ok((credential, at)) = queue.try_recv() {
-            latest.insert(credential, at);
-        }
-        let mut uses: Vec<_> = latest.drain().collect();
         // All replicas lock the rows in the same order, so that none waits for another in a circle.
-        uses.sort_unstable();
+        let mut uses = BTreeMap::new();
+        while let Ok((credential, at)) = queue.try_recv() {
+            let period = uses.entry(credential).or_insert(at..=at);
+            *period = at.min(*period.start())..=at.max(*period.end());
+        }
+        let uses: Vec<_> = uses.into_iter().collect();
         if let Err(error) = store.unless_lost(store.note_use(&uses)).await {
             tracing::warn!(%error, "the last uses of rules cannot be written");
         }

@@ -129,6 +129,7 @@ fn comments(shown: &Value) -> String {
         "redirect_uri",
         "has_secret",
         "writes",
+        "first_used_at",
         "last_used_at",
         "last_delivered_at",
         "failing_since",

@@ -1,6 +1,8 @@
 //! Removes expired records and old changes, in steps small enough that other transactions do not
 //! wait long.
 
+use std::ops::RangeInclusive;
+
 use carnet_entity::{change, consumed};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
@@ -100,17 +102,24 @@ impl Store {
         Ok(more || consumed == full || audited == full)
     }
 
-    /// Sets `last_used_at` of rules, and `first_used_at` of those that were never used. That changes
-    /// neither their version nor their revision.
-    pub async fn note_use(&self, uses: &[(CredentialId, Timestamp)]) -> Result<(), StoreError> {
+    /// Sets `last_used_at` of rules to the end of these periods of use, and `first_used_at` of those that
+    /// were never used to the beginning. That changes neither their version nor their revision.
+    pub async fn note_use(
+        &self,
+        uses: &[(CredentialId, RangeInclusive<Timestamp>)],
+    ) -> Result<(), StoreError> {
         if uses.is_empty() {
             return Ok(());
         }
         let transaction = self.begin().await?;
-        for (credential, at) in uses {
+        for (credential, period) in uses {
             let sql = "UPDATE federated_credential SET last_used_at = $1, \
-                       first_used_at = COALESCE(first_used_at, $1) WHERE id = $2";
-            let values = [at.millis().into(), credential.0.into()];
+                       first_used_at = COALESCE(first_used_at, $2) WHERE id = $3";
+            let values = [
+                period.end().millis().into(),
+                period.start().millis().into(),
+                credential.0.into(),
+            ];
             transaction.execute_raw(self.statement(sql, values)).await?;
         }
         Ok(transaction.commit().await?)

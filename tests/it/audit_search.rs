@@ -95,6 +95,8 @@ async fn new_a10__an_event_is_found_by_its_id_its_workload_its_reason_and_every_
         ),
         ("trusted_issuer=github&outcome=issued".to_owned(), vec![token_event.clone()]),
         ("trusted_issuer=gitlab".to_owned(), vec![]),
+        (format!("resource={R1}&outcome=issued"), vec![token_event.clone()]),
+        (format!("resource={}&outcome=issued", crate::support::R2), vec![]),
         (
             format!("client_id={}", text(&issued, "/client_id")),
             vec![token_event.clone()],
@@ -377,6 +379,7 @@ async fn what_a_principal_may_not_see_of_an_event_does_not_find_it() {
         address: Some("192.0.2.9".parse().unwrap()),
         token_id: Some("t-1".to_owned()),
         trusted_issuer: Some("github".to_owned()),
+        resource: Some(R1.to_owned()),
         client_id: Some("bot".to_owned()),
         assertion: Some(carnet::audit::AssertionRef {
             digest: "d-1".to_owned(),
@@ -390,6 +393,7 @@ async fn what_a_principal_may_not_see_of_an_event_does_not_find_it() {
         "repository=octo-org/octo-repo",
         "address=192.0.2.9",
         "trusted_issuer=github",
+        "resource=https://registry.test/pypi/",
         "client_id=bot",
         "assertion=j-1",
         "assertion=d-1",
@@ -735,5 +739,117 @@ async fn new_a16__events_of_keys_secrets_and_rules_say_what_changed() {
         (&event["before"]["revision"], &event["after"]["revision"]),
         (&json!(1), &json!(2)),
         "{event}"
+    );
+}
+
+/// The ids, outcomes and reasons of the run that an event is of, as the holder of a token with this scope reads them.
+async fn run_of(server: &TestServer, scope: &str, event: &str) -> (Vec<String>, Value) {
+    let path = format!("audit-events/{event}/run");
+    let answer = server.admin_as(scope, "GET", &path, Value::Null).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let run = answer.json();
+    assert_eq!(run["is_whole"], true, "{run}");
+    let items = run["items"].as_array().unwrap().iter();
+    (items.map(|event| text(event, "/id")).collect(), run)
+}
+
+#[tokio::test]
+async fn the_events_of_a_run_are_read_in_the_order_of_time_by_whoever_may_see_them() {
+    let world = of_two().await;
+    let server = &world.server;
+    let present = async |claims: crate::support::Claims, principal: &str| {
+        server.clock.advance(1);
+        let assertion = world.gh.sign(&claims.with("iat", server.now()));
+        world
+            .exchange_with(&assertion, &[("principal", principal)])
+            .await
+    };
+    let wrong = world.claims().with(
+        "workflow_ref",
+        "octo-org/octo-repo/.github/workflows/x.yml@refs/heads/main",
+    );
+    let refused = present(wrong.with("jti", "one"), "joel").await;
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    let good = || world.claims();
+    let his = present(good().with("jti", "two"), "joel").await.token();
+    present(good().with("jti", "three"), "mallory")
+        .await
+        .token();
+    let other = good().with("run_id", "9002");
+    present(other.with("jti", "four"), "joel").await.token();
+    server.clock.advance(1);
+    let revoked = server.form("/revoke", &[("token", &his)]).await;
+    assert_eq!(revoked.status, 200);
+    server.app.flush_audit().await;
+    // The latest first: revoked, run 9002, mallory's, joel's, refused.
+    let all = server.audit("limit=5").await;
+    let [end, elsewhere, hers, token, refusal] = [0, 1, 2, 3, 4].map(|at| text(&all[at], "/id"));
+    assert_eq!(
+        (text(&all[0], "/outcome"), text(&all[4], "/outcome")),
+        ("revoked".to_owned(), "refused".to_owned())
+    );
+    for indexed in [false, true] {
+        let whole = [&refusal, &token, &hers, &end].map(Clone::clone);
+        for event in [&refusal, &token, &hers, &end] {
+            assert_eq!(
+                run_of(server, "admin", event).await.0,
+                whole,
+                "{event}, indexed: {indexed}"
+            );
+        }
+        assert_eq!(
+            run_of(server, "admin", &elsewhere).await.0,
+            [elsewhere.clone()]
+        );
+        let own = [&refusal, &token, &end].map(Clone::clone);
+        for event in [&refusal, &token, &end] {
+            assert_eq!(
+                run_of(server, HIS, event).await.0,
+                own,
+                "{event}, indexed: {indexed}"
+            );
+        }
+        assert_eq!(run_of(server, HERS, &hers).await.0, [hers.clone()]);
+        let foreign = format!("audit-events/{token}/run");
+        let foreign = server.admin_as(HERS, "GET", &foreign, Value::Null).await;
+        assert_eq!(foreign.status, 404, "{}", foreign.text());
+        index(server).await;
+    }
+    // A change is of no run.
+    let changed = server.audit("outcome=created&limit=1").await.remove(0);
+    let changed = text(&changed, "/id");
+    assert_eq!(run_of(server, "admin", &changed).await.0, [changed.clone()]);
+}
+
+#[tokio::test]
+async fn the_run_of_a_platform_that_numbers_none_is_what_was_done_with_one_assertion() {
+    let cluster = Platform::new("kubernetes", "https://cluster.test", json!({})).await;
+    let server = &cluster.server;
+    cluster
+        .rule(json!({ "namespace": "ci", "service_account": "publisher" }))
+        .await;
+    let pod = || {
+        cluster.claims(json!({
+            "sub": "system:serviceaccount:ci:publisher",
+            "kubernetes.io": {
+                "namespace": "ci", "serviceaccount": { "name": "publisher", "uid": "f5720c1d-e152-4356-a897-11b07aff165d" },
+                "pod": { "name": "publish-abc", "uid": "49ad3572-b3dd-43a6-8d77-5858d3660275" },
+            },
+        }))
+    };
+    let first = pod();
+    cluster.accepts(&first).await;
+    server.clock.advance(1);
+    cluster.refuses(&first, "replay").await;
+    cluster.accepts(&pod()).await;
+    let replay = server.audit("reason=replay").await.remove(0);
+    let (ids, run) = run_of(server, "admin", &text(&replay, "/id")).await;
+    assert_eq!(ids.len(), 2, "{run:#}");
+    assert_eq!(
+        (
+            text(&run, "/items/0/outcome"),
+            text(&run, "/items/1/reason")
+        ),
+        ("issued".to_owned(), "replay".to_owned())
     );
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::support::{CaseRun, Outcome, case_files};
 
 /// Servers that run at the same time.
-const AT_ONCE: usize = 8;
+pub const AT_ONCE: usize = 8;
 
 /// Words of case files that are no reasons of ours, and what they are here.
 const OTHER_WORDS: [(&str, &str); 7] = [

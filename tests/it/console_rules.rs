@@ -263,7 +263,8 @@ async fn an_owner_adds_a_rule_and_sees_what_becomes_of_it() {
         &page,
         &[
             "In use",
-            "octo-org/octo-repo</bdi></a>. <a href=",
+            "First used by <a href=",
+            "octo-org/octo-repo</bdi>, run 9001</a>. <a href=",
             "pinned by the first use",
         ],
     );

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::people_sessions::browser::{Browser, People};
-use crate::support::Answer;
+use crate::support::{Answer, R1, World};
 
 const PATHS: [&str; 8] = [
     "/console/server",
@@ -228,6 +228,32 @@ async fn the_audit_search_says_what_is_wrong_and_shows_events() {
     let event = browser.get(link.split('"').next().unwrap()).await;
     assert_eq!(event.status, 200, "{}", event.text());
     assert!(event.text().contains("/console/server/people/ps_"));
+}
+
+#[tokio::test]
+async fn the_page_of_an_event_shows_the_run_that_it_is_of() {
+    let people = site().await;
+    let world = World::on(people.server.clone()).await;
+    let token = world.exchange(&world.good()).await.token();
+    people.server.clock.advance(1);
+    people.server.form("/revoke", &[("token", &token)]).await;
+    let mut browser = signed_in(&people, "auditors").await;
+    let query = format!("outcome=issued&resource={R1}");
+    let page = browser.get(&format!("/console/server/audit?{query}")).await;
+    let text = page.text();
+    let link = text.split("<th scope=\"row\"><a href=\"").nth(1).unwrap();
+    let event = browser.get(link.split('"').next().unwrap()).await.text();
+    let (_, run) = event
+        .split_once("The run, in the order of time")
+        .unwrap_or_else(|| panic!("{event}"));
+    let (issued, revoked) = (run.find("<td>issued</td>"), run.find("<td>revoked</td>"));
+    assert!(issued.is_some() && issued < revoked, "{run}");
+    // What stands alone is no run.
+    let page = browser.get("/console/server/audit?outcome=signed_in").await;
+    let text = page.text();
+    let link = text.split("<th scope=\"row\"><a href=\"").nth(1).unwrap();
+    let event = browser.get(link.split('"').next().unwrap()).await.text();
+    assert!(!event.contains("The run, in"), "{event}");
 }
 
 #[tokio::test]

@@ -47,6 +47,7 @@ mod conditions;
 mod configuration;
 mod connections;
 mod consent;
+mod console_drafts;
 mod console_rules;
 mod console_server;
 mod decision_vectors;

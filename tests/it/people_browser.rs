@@ -7,6 +7,7 @@ mod console;
 mod flows;
 mod nodes;
 mod pages;
+mod publishing;
 
 use serde_json::{Value, json};
 

@@ -177,6 +177,32 @@ impl CaseRun {
         }
     }
 
+    /// The token of the case.
+    pub fn token(&self) -> String {
+        self.assertion(&self.payload())
+    }
+
+    /// The principal that the request names.
+    pub fn named_principal(&self) -> Option<String> {
+        let request = members(&self.case, "request");
+        request.get("principal")?.as_str().map(str::to_owned)
+    }
+
+    /// The principal that the request names, or the first one.
+    pub fn principal(&self) -> String {
+        let principals = members(&members(&self.case, "objects"), "principals");
+        let known = |name: &String| principals.keys().any(|one| one.eq_ignore_ascii_case(name));
+        let named = self.named_principal().filter(known);
+        named.unwrap_or_else(|| principals.keys().next().unwrap().clone())
+    }
+
+    /// The resource of the first registry.
+    pub fn resource(&self) -> String {
+        let servers = members(&members(&self.case, "objects"), "resource_servers");
+        let server = servers.values().next().unwrap();
+        server["resource"].as_str().unwrap().to_owned()
+    }
+
     fn move_to(&self, time: i64) {
         self.server.clock.advance(time - self.server.now());
     }

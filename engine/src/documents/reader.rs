@@ -8,7 +8,7 @@ use crate::trust::DocumentError;
 
 /// Members that answers add. They are ignored in a body, so that a client may send back what it
 /// read.
-const READ_ONLY: [&str; 18] = [
+const READ_ONLY: [&str; 19] = [
     "id",
     "name",
     "state",
@@ -18,6 +18,7 @@ const READ_ONLY: [&str; 18] = [
     "warnings",
     "created_at",
     "updated_at",
+    "first_used_at",
     "last_used_at",
     "client_id",
     "client_secret",

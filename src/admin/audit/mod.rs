@@ -1,6 +1,7 @@
 //! Reading the audit log, as far as the author may see it.
 
 mod query;
+mod run;
 mod shown;
 
 use std::borrow::Cow;
@@ -16,6 +17,7 @@ use crate::ids::EventId;
 use crate::store::{AuditFilter, PrincipalView};
 
 pub use query::AuditQuery;
+pub use run::{RunEvents, events_of_run, run_number};
 
 /// Why a question to the audit log is not answered.
 #[derive(Debug, thiserror::Error)]

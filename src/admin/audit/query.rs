@@ -33,6 +33,7 @@ pub struct AuditQuery {
     pub token_id: Option<String>,
     pub address: Option<String>,
     pub trusted_issuer: Option<String>,
+    pub resource: Option<String>,
     pub client_id: Option<String>,
     pub person: Option<String>,
     pub assertion: Option<String>,
@@ -40,6 +41,9 @@ pub struct AuditQuery {
     pub until: Option<String>,
     pub limit: Option<u64>,
     pub cursor: Option<String>,
+    /// Only events of tokens and publications. The pages about runs ask for it.
+    #[serde(skip)]
+    pub of_runs: bool,
 }
 
 /// A parsed query.
@@ -172,12 +176,14 @@ impl AuditQuery {
                 "address must be an IP address, for example 192.0.2.1",
             )?,
             trusted_issuer: self.trusted_issuer,
+            resource: self.resource,
             client_id: self.client_id,
             person: parsed::<PersonId>(
                 self.person.as_deref(),
                 "person must be the id of a person: ps_ and 26 characters",
             )?,
             assertion: self.assertion,
+            of_runs: self.of_runs,
             of_credentials: !author.sees_everything,
             for_principal: author.principals.is_some(),
         })

@@ -14,7 +14,7 @@ use crate::command::progress::Progress;
 use crate::documents::{Bundle, Difference, Kind, differences, whole};
 
 /// Read-only members of answers that say nothing about what a change does.
-const BOOKKEEPING: [&str; 10] = [
+const BOOKKEEPING: [&str; 11] = [
     "id",
     "name",
     "client_id",
@@ -24,6 +24,7 @@ const BOOKKEEPING: [&str; 10] = [
     "has_secret",
     "created_at",
     "updated_at",
+    "first_used_at",
     "last_used_at",
 ];
 

@@ -61,6 +61,9 @@ pub struct AuditArgs {
     /// Only events of assertions of this trusted issuer.
     #[arg(long, value_name = "NAME")]
     trusted_issuer: Option<String>,
+    /// Only events of tokens for this registry, by its resource URI, and of refused requests that name it first.
+    #[arg(long, value_name = "URI")]
+    resource: Option<String>,
     /// Only events of this client.
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
@@ -192,6 +195,7 @@ impl AuditArgs {
             ("token_id", self.token_id.clone()),
             ("address", self.address.clone()),
             ("trusted_issuer", self.trusted_issuer.clone()),
+            ("resource", self.resource.clone()),
             ("client_id", self.client_id.clone()),
             ("person", self.person.clone()),
             ("assertion", self.assertion.clone()),

@@ -1,5 +1,6 @@
-//! `GET /admin/v1/audit-events`: lists audit events, the latest first, and
-//! `GET /admin/v1/audit-events/{id}` reads one.
+//! `GET /admin/v1/audit-events`: lists audit events, the latest first;
+//! `GET /admin/v1/audit-events/{id}` reads one, and `GET /admin/v1/audit-events/{id}/run` what happened
+//! in its run.
 
 use std::sync::Arc;
 
@@ -36,6 +37,22 @@ pub fn routes() -> DescribedRoutes {
     DescribedRoutes::default()
         .route(Method::Get, "/audit-events", list, listing)
         .route(Method::Get, "/audit-events/{id}", read, reading)
+        .route(Method::Get, "/audit-events/{id}/run", run, run_reading())
+}
+
+fn run_reading() -> Operation {
+    let found = json!({
+        "type": "object", "required": ["items", "is_whole"],
+        "properties": {
+            "items": { "type": "array", "items": reference("AuditEvent") },
+            "is_whole": {
+                "type": "boolean",
+                "description": "Whether all events of the run are listed that happened within a day before and after this one.",
+            },
+        },
+    });
+    Operation::new("Read the events of the run that an audit event is of, the earliest first")
+        .answer("200", "They.", &found)
 }
 
 /// Describes the query parameters.
@@ -77,6 +94,11 @@ fn described(operation: Operation) -> Operation {
             &text,
             "Events of assertions of this trusted issuer, by name.",
         ),
+        (
+            "resource",
+            &text,
+            "Events of tokens for this resource, and refused requests that name it first.",
+        ),
         ("client_id", &text, "Events of this client."),
         (
             "person",
@@ -115,7 +137,7 @@ async fn list(
         let Ok(Query(query)) = query else {
             return Err(bad_query(
                 "the query must hold only credential, principal, outcome, reason, repository, error_id, token_id, \
-                 address, trusted_issuer, client_id, person, assertion, since, until, limit (a number) and cursor",
+                 address, trusted_issuer, resource, client_id, person, assertion, since, until, limit (a number) and cursor",
             ));
         };
         let found = admin::search_audit(&app, &author, query).await;
@@ -148,6 +170,20 @@ async fn read(
         let author = guard(&app, &caller, Access::ReadCredentials).await?;
         let event = admin::read_event(&app, &author, &id).await;
         Ok(Json(event.map_err(rejected)?).into_response())
+    })
+    .await
+}
+
+/// `GET /admin/v1/audit-events/{id}/run`
+async fn run(State(app): State<Arc<App>>, Path(id): Path<String>, caller: AdminCaller) -> Response {
+    respond(async {
+        let author = guard(&app, &caller, Access::ReadCredentials).await?;
+        let run = admin::events_of_run(&app, &author, &id).await;
+        let run = run.map_err(rejected)?;
+        let count = run.items.len();
+        let (items, shown) = within_answer(run.items.into_iter().map(|(_, item)| item));
+        let is_whole = run.is_whole && shown == count;
+        Ok(Json(json!({ "items": items, "is_whole": is_whole })).into_response())
     })
     .await
 }

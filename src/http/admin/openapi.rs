@@ -311,6 +311,10 @@ fn with_read_only(kind: Kind, mut schema: Value) -> Value {
             ("pending_until", json!({ "type": "string", "format": "date-time", "readOnly": true, "description": "Until when a pending rule waits for its first match." })),
             ("revision", json!({ "type": "integer", "readOnly": true })),
             (
+                "first_used_at",
+                json!({ "type": ["string", "null"], "format": "date-time", "readOnly": true }),
+            ),
+            (
                 "last_used_at",
                 json!({ "type": ["string", "null"], "format": "date-time", "readOnly": true }),
             ),

@@ -22,6 +22,9 @@ const RUNS: u64 = 50;
 const MAX_SHOWN: usize = 300;
 /// How long it may take until a rule says that it was used, in seconds.
 const NOTED_WITHIN_SECONDS: i64 = 300;
+/// How far the time of a rule's first use and that of its event may be apart, in seconds: the rule has the
+/// time of the decision, the event that of the request.
+const FIRST_WITHIN_SECONDS: i64 = 60;
 /// Kinds of events that are runs.
 const KINDS: [&str; 2] = ["token", "publication"];
 
@@ -91,7 +94,7 @@ pub fn in_words(value: &Value) -> String {
 }
 
 /// A run in a list.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RunRow {
     pub id: String,
     pub link: String,
@@ -100,6 +103,8 @@ pub struct RunRow {
     pub verdict: &'static str,
     /// The job, by repository or subject; `None` if the person may not see it.
     pub job: Option<String>,
+    /// The run by the platform's own number, such as “run 9001”.
+    pub numbered: Option<String>,
     pub rule: Option<String>,
     pub reason: Option<String>,
     /// The first condition that failed.
@@ -119,6 +124,7 @@ impl RunRow {
             count: event.get("count").and_then(Value::as_u64).unwrap_or(1),
             verdict: verdict(event),
             job: text("repository").or_else(|| text("subject")),
+            numbered: event.get("detail").and_then(admin::run_number),
             rule: text("credential_name"),
             reason: text("reason"),
             failing: failing.map(ConditionRow::recorded),
@@ -148,6 +154,7 @@ fn query(place: &Place, limit: u64) -> AuditQuery {
     AuditQuery {
         principal: Some(place.name().to_owned()),
         limit: Some(limit),
+        of_runs: true,
         ..AuditQuery::default()
     }
 }
@@ -161,8 +168,10 @@ async fn search(
     let back = inside.links.principal(place.name());
     match admin::search_audit(&inside.app, &place.reader, query).await {
         Ok(found) => {
-            let runs = found.items.iter().filter(|(_, event)| is_run(event));
-            let rows = runs.map(|(_, event)| RunRow::of(inside, place, event));
+            let rows = found
+                .items
+                .iter()
+                .map(|(_, event)| RunRow::of(inside, place, event));
             Ok((rows.collect(), found.next.map(|next| next.to_string())))
         }
         Err(AuditRefused::Rejected(rejected)) => Err(inside.rejected(rejected, back).await),
@@ -196,19 +205,42 @@ pub async fn refused_since(
     Ok(search(inside, place, query).await?.0)
 }
 
+/// The run that a rule gave its first token; `None` if that is not known, or its event is kept no more.
+pub async fn first_of(
+    inside: &Inside,
+    place: &Place,
+    rule: &Rule,
+) -> Result<Option<RunRow>, Instead> {
+    let Some(at) = rule.state.first_used_at else {
+        return Ok(None);
+    };
+    let since = at.plus_seconds(FIRST_WITHIN_SECONDS.saturating_neg());
+    let query = AuditQuery {
+        outcome: Some("issued".to_owned()),
+        credential: Some(rule.id.clone()),
+        since: Some(since.to_string()),
+        until: Some(at.to_string()),
+        ..query(place, RUNS)
+    };
+    Ok(search(inside, place, query).await?.0.pop())
+}
+
 /// The run that a rule gave a token last. The rule itself says when that was, some seconds later.
 pub async fn last_of(
     inside: &Inside,
     place: &Place,
     rule: &Rule,
 ) -> Result<Option<RunRow>, Instead> {
-    let noted = rule.state.last_used_at;
-    let noted = noted.unwrap_or_else(|| inside.app.clock.now());
+    let now = inside.app.clock.now();
+    let noted = rule.state.last_used_at.unwrap_or(now);
     let since = noted.plus_seconds(NOTED_WITHIN_SECONDS.saturating_neg());
+    // The events since then are not searched if it was long ago.
+    let until = noted.plus_seconds(NOTED_WITHIN_SECONDS);
     let query = AuditQuery {
         outcome: Some("issued".to_owned()),
         credential: Some(rule.id.clone()),
         since: Some(since.to_string()),
+        until: Some(until.to_string()),
         ..query(place, 1)
     };
     Ok(search(inside, place, query).await?.0.into_iter().next())

@@ -30,11 +30,15 @@ pub struct AuditFilter {
     pub token_id: Option<String>,
     pub address: Option<IpAddr>,
     pub trusted_issuer: Option<String>,
+    /// The resource of a token, or the first one that a refused request names.
+    pub resource: Option<String>,
     pub client_id: Option<String>,
     /// The person who signed in or out, or who was changed.
     pub person: Option<PersonId>,
     /// The digest or the `jti` of an assertion.
     pub assertion: Option<String>,
+    /// Only events of tokens and publications, no changes and sessions.
+    pub of_runs: bool,
     /// Only events of tokens and of federated credentials, no changes of other objects.
     pub of_credentials: bool,
     /// The list is for `principal` itself. It is then searched by its parts only, so that neither
@@ -62,7 +66,7 @@ impl AuditFilter {
 
     /// Whether a list contains an event of which the list's reader sees this.
     pub(super) fn holds(&self, event: &AuditEvent, seen: &PrincipalView) -> bool {
-        let of_tokens = matches!(event.outcome.kind(), "token" | "publication");
+        let of_tokens = event.outcome.is_of_run();
         let is = |wanted: Option<&String>, value: Option<&String>| {
             wanted.is_none_or(|wanted| value == Some(wanted))
         };
@@ -79,6 +83,7 @@ impl AuditFilter {
         };
         self.outcome.is_none_or(|outcome| event.outcome == outcome)
             && self.since.is_none_or(|since| event.latest() >= since)
+            && (!self.of_runs || of_tokens)
             && (!self.of_credentials || of_tokens || event.credential.is_some())
             && self
                 .reason
@@ -91,6 +96,7 @@ impl AuditFilter {
                 .is_none_or(|address| event.address == Some(address))
             && is(self.token_id.as_ref(), event.token_id.as_ref())
             && is(self.trusted_issuer.as_ref(), event.trusted_issuer.as_ref())
+            && is(self.resource.as_ref(), event.resource.as_ref())
             && is(self.client_id.as_ref(), event.client_id.as_ref())
             && self
                 .person
@@ -113,6 +119,7 @@ impl AuditFilter {
             || self.address.is_some()
             || self.token_id.is_some()
             || self.trusted_issuer.is_some()
+            || self.resource.is_some()
             || self.client_id.is_some()
     }
 }

@@ -372,6 +372,7 @@ fn credential(
         vouching: Vouching::from_word(&row.consent),
         actors: actors.into_iter().map(|(actor, _)| actor).collect(),
         revision: u32::try_from(row.revision).unwrap_or_default(),
+        first_used_at: time(row.first_used_at),
         last_used_at: time(row.last_used_at),
     };
     let id = CredentialId(row.id).to_string();

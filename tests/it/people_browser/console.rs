@@ -1,15 +1,16 @@
 //! Rules, runs and the server in a browser.
 
+use carnet_jose::from_base64url;
 use serde_json::{Value, json};
 
 use super::{Site, TWO_FACTORS, admin};
 use crate::support::{FakeIssuer, GH, JWT_BEARER, ServerProcess, TestKey, encode, github};
 
 const REGISTRY: &str = "https://npm.example";
-const PRINCIPAL: &str = "/console/principals/octo-org";
+pub(super) const PRINCIPAL: &str = "/console/principals/octo-org";
 
 /// A site with a platform, a registry and a viewer.
-async fn start() -> Option<(Site, ServerProcess, FakeIssuer)> {
+pub(super) async fn start() -> Option<(Site, ServerProcess, FakeIssuer)> {
     let (site, server) = Site::start().await?;
     let key = TestKey::rsa(0);
     let member = |group: &str, role: &str| json!({ "identity_provider": "corp", "match": { "groups": [group] }, "role": role, "principal": "octo-org" });
@@ -30,7 +31,7 @@ async fn start() -> Option<(Site, ServerProcess, FakeIssuer)> {
 }
 
 /// What the job gets that names the principal, and the status.
-async fn run(site: &Site, platform: &FakeIssuer, branch: &str) -> (u16, Value) {
+pub(super) async fn run(site: &Site, platform: &FakeIssuer, branch: &str) -> (u16, Value) {
     let now = std::time::SystemTime::now();
     let now = now.duration_since(std::time::UNIX_EPOCH).unwrap();
     let claims = github(i64::try_from(now.as_secs()).unwrap())
@@ -54,7 +55,7 @@ async fn run(site: &Site, platform: &FakeIssuer, branch: &str) -> (u16, Value) {
 }
 
 /// Fills in the form for a new rule, with the mouse.
-fn write_rule(site: &Site) {
+pub(super) fn write_rule(site: &Site) {
     let browser = &site.browser;
     browser.visit(PRINCIPAL);
     browser.follow("Add a trusted publisher");
@@ -247,5 +248,54 @@ async fn a_viewer_finds_no_form_and_an_operator_vouches() {
         browser.shows(shown);
         browser.examine(name);
     }
+    browser.has_no_complaints();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_page_1__an_operator_vouches_stops_a_rule_and_rotates_a_key_without_scripts() {
+    let Some((site, _server, platform)) = start().await else {
+        return;
+    };
+    let browser = &site.browser;
+    site.sign_in("ada");
+    site.is_signed_in("Ada Lovelace");
+    write_rule(&site);
+    browser.press("Save");
+    browser.shows("Not used yet");
+
+    browser.open(false);
+    site.sign_in("olive");
+    site.is_signed_in("Olive Operator");
+    browser.visit(&format!("{PRINCIPAL}/rules/release"));
+    browser.press("Vouch for it");
+    browser.shows("every job that it matches: somebody vouched for it");
+    browser.press("Disable");
+    browser.shows("disabled");
+    let (status, refused) = run(&site, &platform, "main").await;
+    assert_eq!(status, 400, "{refused}");
+    browser.press("Enable");
+    browser.shows("pending");
+
+    let address = site.installed.address.clone();
+    let active = async || {
+        let keys = admin(&site, &address, "GET", "signing-keys", Value::Null).await;
+        let keys = keys["items"].as_array().unwrap().clone();
+        let active = keys.iter().find(|key| key["state"] == "active").unwrap();
+        active["kid"].as_str().unwrap().to_owned()
+    };
+    let before = active().await;
+    browser.visit("/console/server/signing-keys");
+    browser.fill("To rotate, type the kid of the key that signs now", &before);
+    browser.press("Rotate");
+    browser.shows("retired");
+    let after = active().await;
+    assert_ne!(after, before);
+    // Tokens of the key that signed before are still good; the next one is signed by the other.
+    let (status, token) = run(&site, &platform, "main").await;
+    assert_eq!(status, 200, "{token}");
+    let token = token["access_token"].as_str().unwrap();
+    let header = token.split('.').next().unwrap();
+    let header: Value = serde_json::from_slice(&from_base64url(header).unwrap()).unwrap();
+    assert_eq!(header["kid"], after);
     browser.has_no_complaints();
 }

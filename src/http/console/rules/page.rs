@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::super::inside::{Inside, Instead, Place, Shell};
 use super::super::page::{Frame, Moment, render};
-use super::super::runs::{RunRow, last_of, refused_since, whole};
+use super::super::runs::{RunRow, first_of, last_of, refused_since, whole};
 use super::snippets::of_rule;
 use super::{Rule, is_to_review, state};
 use crate::admin::{self, State};
@@ -80,6 +80,8 @@ struct RulePage {
     /// Whether it counts for every job because the trusted issuer is the principal's own.
     by_nature: bool,
     used: Option<Moment>,
+    /// The run that the rule gave its first token.
+    first_run: Option<RunRow>,
     /// The run that the rule gave a token last.
     last_run: Option<RunRow>,
     /// The refused runs that arrived since the rule was saved.
@@ -138,6 +140,11 @@ async fn page(inside: &Inside, place: &Place, rule: &Rule) -> Result<RulePage, I
     let (links, principal) = (&inside.links, place.name());
     let members = admin::shown(app, rule);
     let last_run = last_of(inside, place, rule).await?;
+    // A use is noted some seconds after its event.
+    let first_run = match rule.state.last_used_at {
+        None => last_run.clone(),
+        Some(_) => first_of(inside, place, rule).await?,
+    };
     // The rule itself says so some seconds later, and longer than events are kept.
     let noted = || rule.state.last_used_at.map(Moment::from);
     let used = last_run.as_ref().map(|run| run.at.clone()).or_else(noted);
@@ -175,6 +182,7 @@ async fn page(inside: &Inside, place: &Place, rule: &Rule) -> Result<RulePage, I
         by_nature: members.get("vouched") == Some(&Value::Bool(true))
             && !rule.state.vouching.counts(),
         used,
+        first_run,
         last_run,
         refused,
         snippet,

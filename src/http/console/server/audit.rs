@@ -11,19 +11,20 @@ use super::super::inside::{Inside, Instead, Shell};
 use super::super::page::{Frame, Moment, render};
 use super::super::runs::in_words;
 use super::{Fact, ROWS, facts, reader};
-use crate::admin::{self, AuditQuery, AuditRefused};
+use crate::admin::{self, AuditQuery, AuditRefused, RunEvents};
 use crate::clock::Timestamp;
 use crate::ids;
 
 /// Most days that one search covers.
 const DAYS: i64 = 31;
 const SECONDS: i64 = DAYS * 86_400;
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "since",
     "until",
     "outcome",
     "reason",
     "trusted_issuer",
+    "resource",
     "repository",
     "principal",
     "credential",
@@ -67,6 +68,10 @@ struct EventPage {
     facts: Vec<Fact>,
     /// Text and link.
     links: Vec<(&'static str, String)>,
+    /// What happened in the run that the event is of, the earliest first.
+    run: Vec<EventRow>,
+    /// Whether the run may have further events.
+    is_cut: bool,
 }
 
 fn path(inside: &Inside) -> String {
@@ -110,6 +115,7 @@ fn query(inside: &Inside) -> Result<AuditQuery, String> {
         outcome: given("outcome"),
         reason: given("reason"),
         trusted_issuer: given("trusted_issuer"),
+        resource: given("resource"),
         repository: given("repository"),
         principal: given("principal"),
         credential: given("credential"),
@@ -121,6 +127,7 @@ fn query(inside: &Inside) -> Result<AuditQuery, String> {
         error_id: given("error_id"),
         limit: Some(ROWS),
         cursor: given("before"),
+        of_runs: false,
     })
 }
 
@@ -204,12 +211,24 @@ pub async fn show(inside: Inside, Path(id): Path<String>) -> Result<Response, In
         Err(rejected) => return Err(inside.rejected(rejected, path(&inside)).await),
     };
     let text = |name: &str| event.get(name)?.as_str();
+    let is_of_run = matches!(text("kind"), Some("token" | "publication"));
+    let run = if is_of_run {
+        match admin::events_of_run(&inside.app, &author, &id).await {
+            Ok(run) => run,
+            Err(rejected) => return Err(inside.rejected(rejected, path(&inside)).await),
+        }
+    } else {
+        RunEvents {
+            items: Vec::new(),
+            is_whole: true,
+        }
+    };
     let mut leading = Vec::new();
     let rules = inside.app.rules();
     let principal = text("principal").map(str::to_ascii_lowercase);
     if let Some(known) = principal.and_then(|folded| rules.principal(&folded).cloned()) {
         leading.push(("The principal", links.principal(&known.name)));
-        if matches!(text("kind"), Some("token" | "publication")) {
+        if is_of_run {
             leading.push(("The run", links.run(&known.name, &id)));
         }
     }
@@ -225,6 +244,12 @@ pub async fn show(inside: Inside, Path(id): Path<String>) -> Result<Response, In
         ]),
         facts: event.as_object().map(facts).unwrap_or_default(),
         links: leading,
+        run: run
+            .items
+            .iter()
+            .map(|(id, event)| row(&format!("{}/{id}", path(&inside)), event))
+            .collect(),
+        is_cut: !run.is_whole,
         id,
     };
     Ok(render(&inside.app, StatusCode::OK, &page, None))
