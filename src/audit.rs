@@ -261,6 +261,11 @@ impl Outcome {
             .find(|outcome| outcome.as_str() == word)
     }
 
+    /// Whether an object was changed.
+    pub const fn is_change(self) -> bool {
+        matches!(self, Self::Created | Self::Updated | Self::Deleted)
+    }
+
     /// Whether it is about a token or a publication, which is what a run of a job leaves.
     pub fn is_of_run(self) -> bool {
         matches!(self.kind(), "token" | "publication")

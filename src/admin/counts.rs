@@ -60,9 +60,8 @@ pub async fn counts(
     };
     let today = app.clock.now().seconds().div_euclid(SECONDS_OF_A_DAY);
     let first = today.saturating_sub(COUNTED_DAYS).saturating_add(1);
-    let since = Timestamp::from_seconds(first.saturating_mul(SECONDS_OF_A_DAY));
     app.flush_audit().await;
-    let found = app.store.count_events(id.as_deref(), since).await?;
+    let found = app.store.count_events(id.as_deref(), first..=today).await?;
     Ok(Counts {
         days: (first..=today).map(|day| of_day(&found, day)).collect(),
         counted_until: found.counted_until.map(|until| until.to_string()),

@@ -141,6 +141,11 @@ pub(super) async fn index_audit(app: Arc<App>) {
         .unwrap_or(i64::MAX)
         .saturating_mul(2)
         .saturating_add(60 + 2 * CLOCK_MARGIN_MILLIS / 1_000);
+    // In a rolling upgrade this is done at last by the replica after which none of an earlier release
+    // indexes events.
+    if let Err(error) = app.store.index_changes().await {
+        tracing::warn!(%error, "changes of rules cannot be indexed");
+    }
     loop {
         tokio::time::sleep(INDEX_AUDIT).await;
         loop {

@@ -840,16 +840,112 @@ async fn the_run_of_a_platform_that_numbers_none_is_what_was_done_with_one_asser
     let first = pod();
     cluster.accepts(&first).await;
     server.clock.advance(1);
-    cluster.refuses(&first, "replay").await;
     cluster.accepts(&pod()).await;
-    let replay = server.audit("reason=replay").await.remove(0);
-    let (ids, run) = run_of(server, "admin", &text(&replay, "/id")).await;
-    assert_eq!(ids.len(), 2, "{run:#}");
-    assert_eq!(
-        (
-            text(&run, "/items/0/outcome"),
-            text(&run, "/items/1/reason")
-        ),
-        ("issued".to_owned(), "replay".to_owned())
+    server.clock.advance(1);
+    // A cluster's tokens are good for several requests.
+    cluster.accepts(&first).await;
+    let issued = server.audit("outcome=issued").await;
+    let [last, other, early] = [0, 1, 2].map(|at| text(&issued[at], "/id"));
+    for event in [&last, &early] {
+        let run = run_of(server, "admin", event).await.0;
+        assert_eq!(run, [early.clone(), last.clone()]);
+    }
+    let run = run_of(server, "admin", &other).await.0;
+    assert_eq!(run, [other.clone()]);
+}
+
+/// How many events there are beside those that a test asks for. Each has two parts.
+const OTHERS: i64 = 6_000;
+/// One in so many of them is of the other outcome.
+const RARE: i64 = 700;
+
+#[tokio::test]
+async fn the_few_events_that_an_owner_asks_for_are_found_among_thousands() {
+    let world = World::new().await;
+    let server = &world.server;
+    let rule = server
+        .admin("GET", "federated-credentials/octo-release", Value::Null)
+        .await
+        .json();
+    let (rule, elsewhere) = (
+        rule["id"].as_str().unwrap().parse().unwrap(),
+        carnet::ids::CredentialId(uuid::Uuid::from_u128(7)),
     );
+    let now = Timestamp::from_seconds(server.now());
+    let part = |credential| carnet::audit::AuditPart {
+        principal_id: "pr_joel".to_owned(),
+        credential: Some(credential),
+        revision: Some(1),
+        sees_claims: true,
+    };
+    let event = |n: i64| {
+        let is_rare = n % RARE == 0;
+        let (outcome, reason) = match is_rare {
+            true => (Outcome::Refused, Some(carnet::reason::Reason::EnvMismatch)),
+            false => (Outcome::Issued, None),
+        };
+        let second = if is_rare { rule } else { elsewhere };
+        AuditEvent {
+            reason,
+            credential: Some(elsewhere),
+            principal: Some("joel".to_owned()),
+            parts: vec![part(elsewhere), part(second)],
+            ..AuditEvent::new(now.plus_seconds(n), outcome)
+        }
+    };
+    let events: Vec<AuditEvent> = (1..=OTHERS).map(event).collect();
+    let rare = events.iter().rev();
+    let rare = rare.filter(|event| event.outcome == Outcome::Refused);
+    let rare: Vec<String> = rare.map(|event| event.id.to_string()).collect();
+    assert_eq!(rare.len(), 8);
+    for some in events.chunks(500) {
+        server.app.store.record(some, now).await.unwrap();
+    }
+    server.clock.advance(OTHERS);
+    for indexed in [false, true] {
+        for query in ["outcome=refused", "credential=octo-release"] {
+            let (mut all, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+            loop {
+                let path = format!("audit-events?{query}&limit=3{cursor}");
+                let page = server.admin_as(HIS, "GET", &path, Value::Null).await.json();
+                let items = page["items"].as_array().unwrap().iter();
+                all.extend(items.map(|event| text(event, "/id")));
+                pages += 1;
+                match page["next_cursor"].as_str() {
+                    Some(next) => cursor = format!("&cursor={next}"),
+                    None => break,
+                }
+                assert!(pages < 30, "{query}: {all:?}");
+            }
+            // The rule was made before.
+            all.retain(|id| rare.contains(id));
+            assert_eq!(all, rare, "{query}, indexed: {indexed}");
+        }
+        index(server).await;
+    }
+
+    // What was done to a rule is found at once, also if another release indexed it.
+    let made = ["outcome=created&credential=octo-release&limit=1"];
+    for is_of_another in [false, true] {
+        if is_of_another {
+            let keys = "DELETE FROM audit_key WHERE substr(key, 1, 1) = ";
+            let kind = if server.db.url().starts_with("sqlite") {
+                "x'68'"
+            } else {
+                "'\\x68'::bytea"
+            };
+            server.db.execute(&format!("{keys}{kind}")).await;
+            assert_eq!(found(server, HIS, made[0]).await, Vec::<String>::new());
+            server.app.store.index_changes().await.unwrap();
+        }
+        for scope in [HIS, "admin"] {
+            assert_eq!(found(server, scope, made[0]).await.len(), 1, "{scope}");
+        }
+    }
+    let hers = "admin:credentials:mallory";
+    server
+        .put("principals/mallory", json!({ "kind": "user" }))
+        .await;
+    let id = format!("outcome=created&credential={rule}");
+    assert_eq!(found(server, hers, &id).await, Vec::<String>::new());
 }

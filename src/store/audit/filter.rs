@@ -50,6 +50,11 @@ pub struct AuditFilter {
 impl AuditFilter {
     /// The key by which the fewest events are searched; `None` if the filter has none.
     pub(super) fn key(&self) -> Option<AuditKey<'_>> {
+        // The changes of a rule are its principal's own.
+        let is_of_changes = self.outcome.is_some_and(Outcome::is_change);
+        if let Some(rule) = self.credential.filter(|_| is_of_changes) {
+            return Some(AuditKey::Change(rule));
+        }
         let token = self.token_id.as_deref().map(AuditKey::Token);
         let workload = self.repository.as_deref().map(AuditKey::Workload);
         let client = self.client_id.as_deref().filter(|id| has_key(id));
@@ -62,6 +67,11 @@ impl AuditFilter {
             .or(reason)
             .or(outcome.map(AuditKey::Outcome))
             .filter(|_| !self.for_principal)
+    }
+
+    /// Whether most events are probably not wanted.
+    pub(super) fn is_selective(&self) -> bool {
+        self.principal.is_some() || self.credential.is_some() || self.outcome.is_some()
     }
 
     /// Whether a list contains an event of which the list's reader sees this.

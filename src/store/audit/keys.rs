@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use carnet_jose::sha256;
 
 use crate::audit::{AuditEvent, Outcome};
+use crate::ids::CredentialId;
 use carnet_engine::own_token::FEDERATED;
 
 /// Bytes of the SHA-256 of a value that a key holds.
@@ -27,6 +28,8 @@ pub enum AuditKey<'a> {
     Client(&'a str),
     /// An outcome other than `issued` and `refused`, which nearly all events have.
     Outcome(Outcome),
+    /// A rule, for its changes. Other events are found by the rule's principal.
+    Change(CredentialId),
 }
 
 impl AuditKey<'_> {
@@ -41,6 +44,7 @@ impl AuditKey<'_> {
             Self::Reason(code) => (b'r', hashed(code)),
             Self::Client(id) => (b'c', hashed(id)),
             Self::Outcome(outcome) => (b'o', hashed(outcome.as_str())),
+            Self::Change(rule) => (b'h', rule.0.as_bytes().to_vec()),
         };
         [vec![kind], value].concat()
     }
@@ -73,6 +77,7 @@ pub fn keys_of(event: &AuditEvent) -> Vec<Vec<u8>> {
     let client = event.client_id.as_deref().filter(|id| has_key(id));
     let reason = event.reason.map(|reason| AuditKey::Reason(reason.code()));
     let outcome = Some(event.outcome).filter(|outcome| is_rare(*outcome));
+    let changed = event.credential.filter(|_| event.outcome.is_change());
     let mut keys: Vec<Vec<u8>> = event
         .workload
         .iter()
@@ -82,6 +87,7 @@ pub fn keys_of(event: &AuditEvent) -> Vec<Vec<u8>> {
         .chain(client.map(AuditKey::Client))
         .chain(reason)
         .chain(outcome.map(AuditKey::Outcome))
+        .chain(changed.map(AuditKey::Change))
         .map(AuditKey::bytes)
         .collect();
     keys.sort_unstable();

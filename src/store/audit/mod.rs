@@ -8,6 +8,7 @@ mod export;
 mod filter;
 mod issued;
 mod keys;
+mod parts;
 mod record;
 mod rows;
 mod search;

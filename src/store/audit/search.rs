@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use carnet_entity::{audit_event, audit_part};
+use carnet_entity::audit_event;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, QueryTrait as _, Select,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, FromQueryResult, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, QueryTrait as _, Select,
 };
 use uuid::Uuid;
 
@@ -14,22 +14,30 @@ use super::filter::AuditFilter;
 use super::issued::around;
 use super::keys::AuditKey;
 use super::rows::{event, read_all_parts};
-use crate::audit::{AuditEvent, AuditPart};
+use crate::audit::{AuditEvent, AuditPart, Outcome};
 use crate::clock::Timestamp;
 use crate::ids::{self, CredentialId, EventId};
 use crate::store::{Store, StoreError};
 
 /// How many rows are searched for one page. If a filter without an index finds little among them,
 /// the page is short or empty.
-const WINDOW: u64 = 5_000;
+pub(super) const WINDOW: u64 = 5_000;
 /// How many rows one query reads at most.
-const CHUNK: u64 = 500;
+pub(super) const CHUNK: u64 = 500;
 /// The first query reads as many rows as the page needs if each of them is wanted. Each further one
 /// reads so many times more.
 const GROWTH: u64 = 4;
-/// Some events, each with a principal's view of it, and the id before which the next chunk begins;
-/// `None` at the end.
-pub(super) type Chunk = (Vec<(AuditEvent, PrincipalView)>, Option<EventId>);
+
+/// Some of the events that are searched.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    /// Those that may be wanted, each with a principal's view of it, the latest first.
+    pub events: Vec<(AuditEvent, PrincipalView)>,
+    /// The id before which the next chunk begins; `None` at the end.
+    pub next: Option<EventId>,
+    /// How many rows were searched.
+    pub searched: u64,
+}
 
 /// A page of events, the latest first.
 #[derive(Debug, Default)]
@@ -48,6 +56,24 @@ pub struct PrincipalView {
     pub credentials: Vec<CredentialId>,
     /// Whether the principal may see the assertion's claims.
     pub claims: bool,
+}
+
+/// What decides whether an event is read whole.
+#[derive(Debug, FromQueryResult)]
+pub(super) struct Outline {
+    pub id: Uuid,
+    pub outcome: String,
+    credential_id: Option<Uuid>,
+    parts: Option<String>,
+    pub count: i32,
+}
+
+impl Outline {
+    pub fn may_be_wanted(&self, filter: &AuditFilter) -> bool {
+        let is_wanted = |outcome: Outcome| outcome.as_str() == self.outcome;
+        filter.outcome.is_none_or(is_wanted)
+            && view(filter, self.credential_id, self.parts.as_deref()).is_some()
+    }
 }
 
 impl Store {
@@ -74,8 +100,8 @@ impl Store {
         let mut size = u64::try_from(limit).unwrap_or(CHUNK).saturating_add(1);
         while left > 0 {
             size = size.min(CHUNK).min(left);
-            let (found, last) = self.chunk_before(filter, page.next, size).await?;
-            for (event, seen) in found {
+            let chunk = self.chunk_before(filter, page.next, size).await?;
+            for (event, seen) in chunk.events {
                 if page.events.len() == limit {
                     page.next = page.events.last().map(|(event, _)| event.id);
                     return Ok(page);
@@ -84,11 +110,11 @@ impl Store {
                     page.events.push((event, seen));
                 }
             }
-            page.next = last;
-            if last.is_none() {
+            page.next = chunk.next;
+            if chunk.next.is_none() {
                 return Ok(page);
             }
-            left = left.saturating_sub(size);
+            left = left.saturating_sub(chunk.searched);
             size = size.saturating_mul(GROWTH);
         }
         Ok(page)
@@ -102,7 +128,7 @@ impl Store {
     ) -> Result<Chunk, StoreError> {
         if let Some(id) = filter.error_id {
             let rows = self.event_of_refusal(id, before).await?;
-            return Ok((views(filter, rows), None));
+            return Ok(chunk(filter, rows, None, size));
         }
         let Some(since) = filter.since.map(|since| EventId(ids::first_at(since))) else {
             return self.begun_before(filter, before, size).await;
@@ -111,10 +137,13 @@ impl Store {
             let rows = self.counted_since(since, before, size).await?;
             let full = u64::try_from(rows.len()).ok() == Some(size);
             let last = rows.last().map(|row| EventId(row.id)).filter(|_| full);
-            return Ok((views(filter, rows), last));
+            return Ok(chunk(filter, rows, last, size));
         }
-        let (found, last) = self.begun_before(filter, before, size).await?;
-        Ok((found, last.or(Some(since))))
+        let found = self.begun_before(filter, before, size).await?;
+        Ok(Chunk {
+            next: found.next.or(Some(since)),
+            ..found
+        })
     }
 
     /// A chunk of the events that began since the time of the filter.
@@ -167,9 +196,9 @@ impl Store {
         let last = ids.last().copied().map(EventId);
         if let (AuditKey::Token(token), None) = (key, last) {
             let rows = self.issuance_of(filter, token, before).await?;
-            return Ok((views(filter, rows), None));
+            return Ok(chunk(filter, rows, None, size));
         }
-        Ok((views(filter, self.rows_of(ids).await?), last))
+        Ok(chunk(filter, self.rows_of(ids).await?, last, size))
     }
 
     /// The event of the issuance of a token. The time in the token's id is that of the issuance,
@@ -217,7 +246,7 @@ impl Store {
             return Ok(None);
         }
         let recent = self.recent_before(filter, before, indexed, size).await?;
-        Ok(Some(recent).filter(|(_, last)| last.is_some() || indexed.is_none()))
+        Ok(Some(recent).filter(|recent| recent.next.is_some() || indexed.is_none()))
     }
 
     /// A chunk of the events after `behind`, without an index.
@@ -228,15 +257,42 @@ impl Store {
         behind: Option<Uuid>,
         size: u64,
     ) -> Result<Chunk, StoreError> {
-        let rows = between(filter, before)
-            .apply_if(behind, |query, behind| {
-                query.filter(audit_event::Column::Id.gt(behind))
-            })
-            .limit(size)
+        if filter.is_selective() {
+            // Most of these events are of others: only those are read whole that may be wanted.
+            let (rows, last) = self.outlines_before(filter, before, behind, size).await?;
+            let wanted = rows.into_iter().filter(|row| row.may_be_wanted(filter));
+            let wanted = wanted.map(|row| row.id).collect();
+            return Ok(chunk(filter, self.rows_of(wanted).await?, last, size));
+        }
+        let rows = recent(filter, before, behind, size);
+        let rows = rows.all(&self.read).await?;
+        let last = rows.last().map(|row| EventId(row.id));
+        Ok(chunk(filter, rows, last, size))
+    }
+
+    /// What decides about a chunk of the events after `behind`, and the id before which the next one
+    /// begins.
+    pub(super) async fn outlines_before(
+        &self,
+        filter: &AuditFilter,
+        before: Option<EventId>,
+        behind: Option<Uuid>,
+        size: u64,
+    ) -> Result<(Vec<Outline>, Option<EventId>), StoreError> {
+        let rows = recent(filter, before, behind, size)
+            .select_only()
+            .columns([
+                audit_event::Column::Id,
+                audit_event::Column::Outcome,
+                audit_event::Column::CredentialId,
+                audit_event::Column::Parts,
+                audit_event::Column::Count,
+            ])
+            .into_model::<Outline>()
             .all(&self.read)
             .await?;
         let last = rows.last().map(|row| EventId(row.id));
-        Ok((views(filter, rows), last))
+        Ok((rows, last))
     }
 
     /// A chunk of at most `size` events by the index of parts. An event has a part for each rule, so
@@ -247,25 +303,22 @@ impl Store {
         before: Option<EventId>,
         size: u64,
     ) -> Result<Chunk, StoreError> {
-        let (mut seen, mut end) = (BTreeMap::<Uuid, PrincipalView>::new(), None);
+        let mut seen = BTreeMap::<Uuid, PrincipalView>::new();
+        let (mut next, mut searched) = (None, size);
         for principal in filter.principals() {
-            let rows = self.part_rows(filter, &principal, before).await?;
-            let full = u64::try_from(rows.len()).ok() == Some(CHUNK);
-            // The last event may have more parts beyond this chunk, so leave it to the next one.
-            let last = rows.last().map(|row| row.event_id).filter(|_| full);
-            let is_one = last.is_some_and(|last| rows.iter().all(|row| row.event_id == last));
-            end = end.max(last.filter(|_| !is_one));
+            let parts = self.parts_of(filter, &principal, before, size).await?;
+            next = next.max(parts.next);
+            searched = searched.max(parts.searched.unwrap_or_default());
             let unseen = filter.principal.as_ref() != Some(&principal);
-            for row in rows {
+            for row in parts.rows {
                 let seen = seen.entry(row.event_id).or_default();
                 seen.claims |= row.sees_claims || unseen;
                 seen.credentials.extend(row.credential_id.map(CredentialId));
             }
         }
-        if let Some(end) = end {
-            seen.retain(|id, _| *id > end);
+        if let Some(next) = next {
+            seen.retain(|id, _| *id >= next);
         }
-        let mut last = seen.keys().next().copied();
         let of_rule = |seen: &PrincipalView| {
             filter
                 .credential
@@ -277,35 +330,18 @@ impl Store {
         let most = usize::try_from(size).unwrap_or(usize::MAX);
         if wanted.len() > most {
             wanted.truncate(most);
-            last = wanted.last().copied();
+            next = wanted.last().copied();
         }
         let rows = self.rows_of(wanted).await?;
         let found = rows.into_iter().filter_map(|row| {
             let seen = seen.get(&row.id).cloned().unwrap_or_default();
             Some((event(row)?, seen))
         });
-        Ok((found.collect(), last.map(EventId)))
-    }
-
-    /// The index rows of a principal's latest parts.
-    async fn part_rows(
-        &self,
-        filter: &AuditFilter,
-        principal: &str,
-        before: Option<EventId>,
-    ) -> Result<Vec<audit_part::Model>, StoreError> {
-        let query = audit_part::Entity::find()
-            .filter(audit_part::Column::PrincipalId.eq(principal))
-            .apply_if(before, |query, before| {
-                query.filter(audit_part::Column::EventId.lt(before.0))
-            })
-            .apply_if(filter.since, |query, since| {
-                query.filter(audit_part::Column::EventId.gte(ids::first_at(since)))
-            })
-            .order_by_desc(audit_part::Column::EventId)
-            .order_by_desc(audit_part::Column::Position)
-            .limit(CHUNK);
-        Ok(query.all(&self.read).await?)
+        Ok(Chunk {
+            events: found.collect(),
+            next: next.map(EventId),
+            searched,
+        })
     }
 
     /// The last event that is indexed.
@@ -348,28 +384,59 @@ fn between(filter: &AuditFilter, before: Option<EventId>) -> Select<audit_event:
         })
 }
 
+/// The events after `behind`.
+fn recent(
+    filter: &AuditFilter,
+    before: Option<EventId>,
+    behind: Option<Uuid>,
+    size: u64,
+) -> Select<audit_event::Entity> {
+    between(filter, before)
+        .apply_if(behind, |query, behind| {
+            query.filter(audit_event::Column::Id.gt(behind))
+        })
+        .limit(size)
+}
+
+fn chunk(
+    filter: &AuditFilter,
+    rows: Vec<audit_event::Model>,
+    next: Option<EventId>,
+    searched: u64,
+) -> Chunk {
+    Chunk {
+        events: views(filter, rows),
+        next,
+        searched,
+    }
+}
+
 /// The events that concern the principal and the rule of the filter, each with what the principal
 /// may see of it.
 fn views(filter: &AuditFilter, rows: Vec<audit_event::Model>) -> Vec<(AuditEvent, PrincipalView)> {
     let found = rows.into_iter().filter_map(|row| {
-        let seen = view(filter, &row)?;
+        let seen = view(filter, row.credential_id, row.parts.as_deref())?;
         Some((event(row)?, seen))
     });
     found.collect()
 }
 
-fn view(filter: &AuditFilter, row: &audit_event::Model) -> Option<PrincipalView> {
+fn view(
+    filter: &AuditFilter,
+    credential: Option<Uuid>,
+    parts: Option<&str>,
+) -> Option<PrincipalView> {
     if filter.principal.is_none() {
         let concerns = filter
             .credential
-            .is_none_or(|one| row.credential_id == Some(one.0));
+            .is_none_or(|one| credential == Some(one.0));
         return concerns.then_some(PrincipalView {
             credentials: Vec::new(),
             claims: true,
         });
     }
     let principals = filter.principals();
-    let parts = read_all_parts(row.parts.as_deref());
+    let parts = read_all_parts(parts);
     let own: Vec<&AuditPart> = parts
         .iter()
         .filter(|part| principals.contains(&part.principal_id))

@@ -11,11 +11,11 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::keys::keys_of;
+use super::keys::{AuditKey, keys_of};
 use super::rows::{event, insert_keys, insert_parts, read_all_parts};
-use crate::audit::AuditPart;
+use crate::audit::{AuditPart, Outcome};
 use crate::clock::Timestamp;
-use crate::ids;
+use crate::ids::{self, CredentialId};
 use crate::store::placeholders::placeholders;
 use crate::store::{Store, StoreError};
 
@@ -99,6 +99,48 @@ impl Store {
         transaction.execute_raw(moved).await?;
         transaction.commit().await?;
         Ok(more)
+    }
+
+    /// Writes the keys of changes of rules that an earlier release indexed without them.
+    pub async fn index_changes(&self) -> Result<(), StoreError> {
+        for outcome in Outcome::ALL.into_iter().filter(|one| one.is_change()) {
+            let mut before = Some(Uuid::max());
+            while let Some(latest) = before {
+                before = self.index_changes_before(outcome, latest).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes those of up to `INDEXED_AT_ONCE` events before `latest`. Returns the earliest of them.
+    async fn index_changes_before(
+        &self,
+        outcome: Outcome,
+        latest: Uuid,
+    ) -> Result<Option<Uuid>, StoreError> {
+        let sql = format!(
+            "SELECT e.id, e.credential_id FROM audit_key k JOIN audit_event e ON e.id = k.event_id \
+             WHERE k.key = $1 AND k.event_id < $2 ORDER BY k.event_id DESC LIMIT {INDEXED_AT_ONCE}"
+        );
+        let values = [AuditKey::Outcome(outcome).bytes().into(), latest.into()];
+        let rows = self
+            .read
+            .query_all_raw(self.statement(&sql, values))
+            .await?;
+        let mut changes = Vec::new();
+        let mut last = None;
+        for row in &rows {
+            let (event, rule): (Uuid, Option<Uuid>) =
+                (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+            let key = |rule| AuditKey::Change(CredentialId(rule)).bytes();
+            changes.extend(rule.map(|rule| (key(rule), event)));
+            last = Some(event);
+        }
+        changes.sort_unstable();
+        if !changes.is_empty() {
+            insert_keys(&self.write, &changes).await?;
+        }
+        Ok(last)
     }
 
     /// Removes events with their parts, keys and fold keys, and what they count.

@@ -30,7 +30,7 @@ impl ChangeRow {
     fn of(event: &Value) -> Option<Self> {
         let text = |name: &str| event.get(name).and_then(Value::as_str);
         let side = |pointer: &str| match event.pointer(pointer) {
-            Some(Value::Object(members)) => members.clone(),
+            Some(Value::Object(members)) => members.iter().map(told).collect(),
             _ => Map::new(),
         };
         let (before, after) = (side("/detail/before"), side("/detail/after"));
@@ -50,6 +50,20 @@ impl ChangeRow {
             lines: found.iter().map(ToString::to_string).collect(),
         })
     }
+}
+
+/// A member of a recorded document. Of one that was too long for the record, the event has the size and
+/// the digest.
+fn told((name, value): (&String, &Value)) -> (String, Value) {
+    let size = value.get("bytes").and_then(Value::as_u64);
+    let digest = value.get("sha256").and_then(Value::as_str);
+    let value = match size.zip(digest) {
+        Some((size, digest)) => {
+            format!("{size} bytes, too long for the record; their SHA-256 is {digest}").into()
+        }
+        None => value.clone(),
+    };
+    (name.clone(), value)
 }
 
 #[derive(Debug, Template)]

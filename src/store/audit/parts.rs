@@ -1,0 +1,140 @@
+//! Reads the index of the principals that have a part in an event.
+
+use carnet_entity::{audit_event, audit_part};
+use sea_orm::sea_query::{Alias, Expr, ExprTrait as _, Query};
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    QueryTrait as _, Select,
+};
+use uuid::Uuid;
+
+use super::filter::AuditFilter;
+use super::search::{CHUNK, WINDOW};
+
+use crate::ids::{self, EventId};
+use crate::store::{Store, StoreError};
+
+/// How many parts the database looks through at once. Each costs it a look at the event, so this is the
+/// whole search for a page.
+const LOOKED_THROUGH: u64 = 2_000;
+/// The fewest parts that are read.
+const FEWEST: u64 = 50;
+
+/// The latest parts of a principal.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub rows: Vec<audit_part::Model>,
+    /// The id before which there are others; `None` if there are none. Parts before it are no whole
+    /// events.
+    pub next: Option<Uuid>,
+    /// How many events of a search this stands for, if the database has looked through all that it may.
+    pub searched: Option<u64>,
+}
+
+impl Store {
+    /// The latest parts of a principal in events before `before`, for `size` events. If the filter asks for
+    /// an outcome or a rule, the database looks through `LOOKED_THROUGH` parts for those that have it.
+    pub(super) async fn parts_of(
+        &self,
+        filter: &AuditFilter,
+        principal: &str,
+        before: Option<EventId>,
+        size: u64,
+    ) -> Result<Parts, StoreError> {
+        let parts = audit_part::Entity::find()
+            .filter(audit_part::Column::PrincipalId.eq(principal))
+            .apply_if(before, |query, before| {
+                query.filter(audit_part::Column::EventId.lt(before.0))
+            })
+            .apply_if(filter.since, |query, since| {
+                query.filter(audit_part::Column::EventId.gte(ids::first_at(since)))
+            })
+            .order_by_desc(audit_part::Column::EventId)
+            .order_by_desc(audit_part::Column::Position);
+        if filter.outcome.is_none() && filter.credential.is_none() {
+            let limit = size.clamp(FEWEST, CHUNK);
+            let rows = parts.limit(limit).all(&self.read).await?;
+            return Ok(Parts {
+                next: next_of(&rows, limit),
+                rows,
+                searched: None,
+            });
+        }
+        let end = parts
+            .clone()
+            .select_only()
+            .column(audit_part::Column::EventId)
+            .offset(LOOKED_THROUGH.saturating_sub(1))
+            .limit(1)
+            .into_tuple::<Uuid>()
+            .one(&self.read)
+            .await?;
+        // The last event may have parts beyond those. It is left to the next one, unless that
+        // begins with it.
+        let is_first = end.is_some_and(|end| before == Some(EventId(after(end))));
+        let next = end.map(|end| if is_first { end } else { after(end) });
+        let rows = of_filter(parts, filter)
+            .apply_if(next, |query, next| {
+                query.filter(audit_part::Column::EventId.gte(next))
+            })
+            .limit(CHUNK)
+            .all(&self.read)
+            .await?;
+        Ok(Parts {
+            next: next_of(&rows, CHUNK).or(next),
+            rows,
+            searched: end.map(|_| WINDOW),
+        })
+    }
+}
+
+/// The parts of events with the outcome of the filter, and with a part of its rule.
+fn of_filter(
+    parts: Select<audit_part::Entity>,
+    filter: &AuditFilter,
+) -> Select<audit_part::Entity> {
+    let of_event = |column| Expr::col((audit_part::Entity, column));
+    parts
+        .apply_if(filter.outcome, |query, outcome| {
+            let mut event = Query::select();
+            event
+                .expr(Expr::val(1))
+                .from(audit_event::Entity)
+                .and_where(
+                    Expr::col((audit_event::Entity, audit_event::Column::Id))
+                        .eq(of_event(audit_part::Column::EventId)),
+                )
+                .and_where(audit_event::Column::Outcome.eq(outcome.as_str()));
+            query.filter(Expr::exists(event))
+        })
+        .apply_if(filter.credential, |query, rule| {
+            let other = Alias::new("of_rule");
+            let column = |column| Expr::col((other.clone(), column));
+            let mut part = Query::select();
+            part.expr(Expr::val(1))
+                .from_as(audit_part::Entity, other.clone())
+                .and_where(
+                    column(audit_part::Column::PrincipalId)
+                        .eq(of_event(audit_part::Column::PrincipalId)),
+                )
+                .and_where(
+                    column(audit_part::Column::EventId).eq(of_event(audit_part::Column::EventId)),
+                )
+                .and_where(column(audit_part::Column::CredentialId).eq(rule.0));
+            query.filter(Expr::exists(part))
+        })
+}
+
+/// The id before which the next chunk begins after these rows, if they are as many as were asked for. The last event may have parts beyond
+/// them, so it is left to the next chunk, unless there is no other.
+fn next_of(rows: &[audit_part::Model], limit: u64) -> Option<Uuid> {
+    let is_full = u64::try_from(rows.len()).ok() == Some(limit);
+    let last = rows.last().map(|row| row.event_id).filter(|_| is_full)?;
+    let is_one = rows.iter().all(|row| row.event_id == last);
+    Some(if is_one { last } else { after(last) })
+}
+
+/// The id after this one.
+fn after(id: Uuid) -> Uuid {
+    Uuid::from_u128(id.as_u128().saturating_add(1))
+}
