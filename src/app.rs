@@ -205,9 +205,9 @@ impl App {
         }
     }
 
-    /// Notes that a token was issued under this rule, for its `last_used_at`.
+    /// Notes that a token was issued under this rule, for its `first_used_at` and `last_used_at`.
     pub fn note_use(&self, credential: CredentialId, now: Timestamp) {
-        // A full queue loses the note, which only makes `last_used_at` a little older.
+        // A full queue loses the note: the times of the rule are then those of its other uses.
         self.uses.try_send((credential, now)).ok();
     }
 }

@@ -141,12 +141,15 @@ pub(super) async fn index_audit(app: Arc<App>) {
         .unwrap_or(i64::MAX)
         .saturating_mul(2)
         .saturating_add(60 + 2 * CLOCK_MARGIN_MILLIS / 1_000);
-    // In a rolling upgrade this is done at last by the replica after which none of an earlier release
-    // indexes events.
-    if let Err(error) = app.store.index_changes().await {
-        tracing::warn!(%error, "changes of rules cannot be indexed");
-    }
+    // What a replica of an earlier release indexes after that is made up for at the next start.
+    let mut has_changes = false;
     loop {
+        if !has_changes {
+            match app.store.index_changes().await {
+                Ok(()) => has_changes = true,
+                Err(error) => tracing::warn!(%error, "changes of rules cannot be indexed"),
+            }
+        }
         tokio::time::sleep(INDEX_AUDIT).await;
         loop {
             match app

@@ -103,7 +103,7 @@ impl Store {
     }
 
     /// Sets `last_used_at` of rules to the end of these periods of use, and `first_used_at` of those that
-    /// were never used to the beginning. That changes neither their version nor their revision.
+    /// were not used before to the beginning. That changes neither their version nor their revision.
     pub async fn note_use(
         &self,
         uses: &[(CredentialId, RangeInclusive<Timestamp>)],
@@ -114,7 +114,7 @@ impl Store {
         let transaction = self.begin().await?;
         for (credential, period) in uses {
             let sql = "UPDATE federated_credential SET last_used_at = $1, \
-                       first_used_at = COALESCE(first_used_at, $2) WHERE id = $3";
+                       first_used_at = CASE WHEN first_used_at <= $2 THEN first_used_at ELSE $2 END WHERE id = $3";
             let values = [
                 period.end().millis().into(),
                 period.start().millis().into(),

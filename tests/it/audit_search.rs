@@ -819,6 +819,20 @@ async fn the_events_of_a_run_are_read_in_the_order_of_time_by_whoever_may_see_th
     let changed = server.audit("outcome=created&limit=1").await.remove(0);
     let changed = text(&changed, "/id");
     assert_eq!(run_of(server, "admin", &changed).await.0, [changed.clone()]);
+
+    // Refusals that are counted in one event may be of several runs.
+    let wrong = || {
+        let elsewhere = "octo-org/octo-repo/.github/workflows/y.yml@refs/heads/main";
+        world.claims().with("workflow_ref", elsewhere)
+    };
+    for n in 0..12 {
+        let refused = present(wrong().with("jti", format!("more-{n}")), "joel").await;
+        assert_eq!(refused.status, 400, "{}", refused.text());
+    }
+    let path = format!("audit-events/{token}/run");
+    server.app.flush_audit().await;
+    let run = server.admin("GET", &path, Value::Null).await.json();
+    assert_eq!(run["is_whole"], false, "{run:#}");
 }
 
 #[tokio::test]

@@ -264,7 +264,7 @@ async fn an_owner_adds_a_rule_and_sees_what_becomes_of_it() {
         &[
             "In use",
             "First used by <a href=",
-            "octo-org/octo-repo</bdi>, run 9001</a>. <a href=",
+            "octo-org/octo-repo</bdi>, <bdi>run 9001</bdi></a>. <a href=",
             "pinned by the first use",
         ],
     );

@@ -70,7 +70,8 @@ pub struct CredentialState {
     pub actors: Vec<RuleReference>,
     /// Grows when the rule's meaning changes or vouching ends; tokens of a lower revision end.
     pub revision: u32,
-    /// When the rule gave its first token; `None` if that is not known or there was none.
+    /// When the rule gave its first token, accurate to some seconds; of rules older than this member, a
+    /// later one.
     pub first_used_at: Option<Timestamp>,
     /// When the rule last gave a token, accurate to some seconds.
     pub last_used_at: Option<Timestamp>,

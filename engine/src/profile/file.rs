@@ -369,6 +369,14 @@ pub(super) struct WorkloadFile {
     pub id: String,
     #[serde(default)]
     pub urls: Vec<UrlFile>,
+    pub run: Option<RunFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RunFile {
+    pub claim: String,
+    pub noun: String,
 }
 
 #[derive(Deserialize)]

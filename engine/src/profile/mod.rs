@@ -75,6 +75,8 @@ pub struct Profile {
     pub warnings: Vec<WeakRule>,
     /// Template of the workload's id, used as `sub` of a token that serves several principals.
     pub workload_id: Template,
+    /// The number of the run, for people who read audit events.
+    pub run: Option<RunNumber>,
     /// URL of the run in the platform's web interface, for assertions of exactly this issuer.
     pub workload_urls: Vec<(String, Template)>,
     /// What the floor of a resource server reads, if the platform has protected refs.
@@ -159,6 +161,15 @@ pub enum PinMode {
     Required,
     /// At the first full match whose assertion contains them; the rule is active from the start.
     WhenSent,
+}
+
+/// The claim with the number that the platform gives a run.
+#[derive(Debug)]
+pub struct RunNumber {
+    /// The name of a claim that is copied into tokens, so that audit events have it.
+    pub claim: String,
+    /// What the platform calls a run.
+    pub noun: String,
 }
 
 /// A group of fields of which every rule needs at least one.

@@ -61,7 +61,7 @@ pub struct AuditArgs {
     /// Only events of assertions of this trusted issuer.
     #[arg(long, value_name = "NAME")]
     trusted_issuer: Option<String>,
-    /// Only events of tokens for this registry, by its resource URI, and of refused requests that name it first.
+    /// Only events about this registry, by its resource URI.
     #[arg(long, value_name = "URI")]
     resource: Option<String>,
     /// Only events of this client.

@@ -97,7 +97,7 @@ fn described(operation: Operation) -> Operation {
         (
             "resource",
             &text,
-            "Events of tokens for this resource, and refused requests that name it first.",
+            "Events about the registry with this resource URI.",
         ),
         ("client_id", &text, "Events of this client."),
         (

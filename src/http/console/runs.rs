@@ -94,7 +94,7 @@ pub fn in_words(value: &Value) -> String {
 }
 
 /// A run in a list.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RunRow {
     pub id: String,
     pub link: String,
@@ -124,7 +124,9 @@ impl RunRow {
             count: event.get("count").and_then(Value::as_u64).unwrap_or(1),
             verdict: verdict(event),
             job: text("repository").or_else(|| text("subject")),
-            numbered: event.get("detail").and_then(admin::run_number),
+            numbered: event
+                .get("detail")
+                .and_then(|detail| admin::run_number(&inside.app.profiles, detail)),
             rule: text("credential_name"),
             reason: text("reason"),
             failing: failing.map(ConditionRow::recorded),
@@ -144,7 +146,8 @@ fn verdict(event: &Value) -> &'static str {
     }
 }
 
-fn is_run(event: &Value) -> bool {
+/// Whether an event is that of a run.
+pub fn is_run(event: &Value) -> bool {
     let kind = event.get("kind").and_then(Value::as_str);
     kind.is_some_and(|kind| KINDS.contains(&kind))
 }
@@ -205,16 +208,18 @@ pub async fn refused_since(
     Ok(search(inside, place, query).await?.0)
 }
 
-/// The run that a rule gave its first token; `None` if that is not known, or its event is kept no more.
+/// The run that a rule gave its first token; `None` if there was none, or its event is kept no more.
 pub async fn first_of(
     inside: &Inside,
     place: &Place,
     rule: &Rule,
 ) -> Result<Option<RunRow>, Instead> {
-    let Some(at) = rule.state.first_used_at else {
-        return Ok(None);
+    // A use is noted some seconds after its event.
+    let (at, within) = match rule.state.first_used_at {
+        Some(at) => (at, FIRST_WITHIN_SECONDS),
+        None => (inside.app.clock.now(), NOTED_WITHIN_SECONDS),
     };
-    let since = at.plus_seconds(FIRST_WITHIN_SECONDS.saturating_neg());
+    let since = at.plus_seconds(within.saturating_neg());
     let query = AuditQuery {
         outcome: Some("issued".to_owned()),
         credential: Some(rule.id.clone()),

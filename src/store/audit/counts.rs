@@ -134,11 +134,13 @@ impl Store {
         let mut day_of = String::from("CASE");
         let mut all = values.clone();
         for day in days.rev() {
-            all.push(ids::first_at(beginning(day)).into());
-            write!(day_of, " WHEN id >= ${} THEN {day}", all.len()).ok();
+            all.extend([ids::first_at(beginning(day)).into(), day.into()]);
+            let number = all.len();
+            let id = number.saturating_sub(1);
+            write!(day_of, " WHEN id >= ${id} THEN CAST(${number} AS BIGINT)").ok();
         }
         let sql = format!(
-            "SELECT CAST({day_of} END AS BIGINT), outcome, SUM(count), COUNT(*) FROM audit_event WHERE id IN ({events}) \
+            "SELECT {day_of} END, outcome, SUM(count), COUNT(*) FROM audit_event WHERE id IN ({events}) \
              GROUP BY 1, 2"
         );
         let rows = self.read.query_all_raw(self.statement(&sql, all)).await?;

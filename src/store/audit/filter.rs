@@ -30,7 +30,7 @@ pub struct AuditFilter {
     pub token_id: Option<String>,
     pub address: Option<IpAddr>,
     pub trusted_issuer: Option<String>,
-    /// The resource of a token, or the first one that a refused request names.
+    /// The registry that the event is about, by its resource URI.
     pub resource: Option<String>,
     pub client_id: Option<String>,
     /// The person who signed in or out, or who was changed.
@@ -41,8 +41,8 @@ pub struct AuditFilter {
     pub of_runs: bool,
     /// Only events of tokens and of federated credentials, no changes of other objects.
     pub of_credentials: bool,
-    /// The list is for `principal` itself. It is then searched by its parts only, so that neither
-    /// pages nor cursors tell anything of the events of others, and what the principal may not see
+    /// The list is for `principal` itself. Only events in which it has a part are then searched, so that
+    /// neither pages nor cursors tell anything of the events of others, and what the principal may not see
     /// of an event does not find it.
     pub for_principal: bool,
 }
@@ -50,7 +50,6 @@ pub struct AuditFilter {
 impl AuditFilter {
     /// The key by which the fewest events are searched; `None` if the filter has none.
     pub(super) fn key(&self) -> Option<AuditKey<'_>> {
-        // The changes of a rule are its principal's own.
         let is_of_changes = self.outcome.is_some_and(Outcome::is_change);
         if let Some(rule) = self.credential.filter(|_| is_of_changes) {
             return Some(AuditKey::Change(rule));
@@ -71,7 +70,11 @@ impl AuditFilter {
 
     /// Whether most events are probably not wanted.
     pub(super) fn is_selective(&self) -> bool {
-        self.principal.is_some() || self.credential.is_some() || self.outcome.is_some()
+        self.principal.is_some()
+            || self.credential.is_some()
+            || self.outcome.is_some()
+            || self.token_id.is_some()
+            || self.repository.is_some()
     }
 
     /// Whether a list contains an event of which the list's reader sees this.
@@ -79,12 +82,6 @@ impl AuditFilter {
         let of_tokens = event.outcome.is_of_run();
         let is = |wanted: Option<&String>, value: Option<&String>| {
             wanted.is_none_or(|wanted| value == Some(wanted))
-        };
-        let named = |name: &String| {
-            event
-                .workload
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(name))
         };
         let presented = |wanted: &String| {
             event.assertion.as_ref().is_some_and(|assertion| {
@@ -99,7 +96,7 @@ impl AuditFilter {
                 .reason
                 .is_none_or(|reason| event.reason == Some(reason))
             && (seen.claims || !self.for_principal || !self.asks_for_claims())
-            && self.repository.as_ref().is_none_or(named)
+            && self.holds_workload(&event.workload)
             && self.assertion.as_ref().is_none_or(presented)
             && self
                 .address
@@ -111,6 +108,12 @@ impl AuditFilter {
             && self
                 .person
                 .is_none_or(|person| event.person == Some(person))
+    }
+
+    /// Whether the list contains events of a workload with these names.
+    pub(super) fn holds_workload(&self, names: &[String]) -> bool {
+        let is_one = |wanted: &String| names.iter().any(|name| name.eq_ignore_ascii_case(wanted));
+        self.repository.as_ref().is_none_or(is_one)
     }
 
     /// The principals whose parts the list consists of. A list for a principal itself has no events

@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use super::filter::AuditFilter;
 use super::search::{CHUNK, WINDOW};
-
 use crate::ids::{self, EventId};
 use crate::store::{Store, StoreError};
 
@@ -24,10 +23,10 @@ const FEWEST: u64 = 50;
 #[derive(Debug)]
 pub(super) struct Parts {
     pub rows: Vec<audit_part::Model>,
-    /// The id before which there are others; `None` if there are none. Parts before it are no whole
-    /// events.
+    /// The id before which there are others; `None` if there are none. Of events before it, not all parts
+    /// are here.
     pub next: Option<Uuid>,
-    /// How many events of a search this stands for, if the database has looked through all that it may.
+    /// What this uses up of a search, if the database has looked through as many as it may.
     pub searched: Option<u64>,
 }
 
@@ -52,8 +51,13 @@ impl Store {
             .order_by_desc(audit_part::Column::EventId)
             .order_by_desc(audit_part::Column::Position);
         if filter.outcome.is_none() && filter.credential.is_none() {
-            let limit = size.clamp(FEWEST, CHUNK);
-            let rows = parts.limit(limit).all(&self.read).await?;
+            let mut limit = size.clamp(FEWEST, CHUNK);
+            let mut rows = parts.clone().limit(limit).all(&self.read).await?;
+            // An event of many rules has more parts than that.
+            if is_of_one(&rows, limit) {
+                limit = CHUNK;
+                rows = parts.limit(limit).all(&self.read).await?;
+            }
             return Ok(Parts {
                 next: next_of(&rows, limit),
                 rows,
@@ -125,13 +129,25 @@ fn of_filter(
         })
 }
 
-/// The id before which the next chunk begins after these rows, if they are as many as were asked for. The last event may have parts beyond
-/// them, so it is left to the next chunk, unless there is no other.
+/// The id before which the next chunk begins after these rows, if they are as many as were asked for. The
+/// last event may have parts beyond them, so it is left to the next chunk, unless there is no other.
 fn next_of(rows: &[audit_part::Model], limit: u64) -> Option<Uuid> {
+    let last = rows.last()?.event_id;
+    if u64::try_from(rows.len()).ok() != Some(limit) {
+        return None;
+    }
+    Some(if is_of_one(rows, limit) {
+        last
+    } else {
+        after(last)
+    })
+}
+
+/// Whether these rows are as many as were asked for, and all of one event.
+fn is_of_one(rows: &[audit_part::Model], limit: u64) -> bool {
     let is_full = u64::try_from(rows.len()).ok() == Some(limit);
-    let last = rows.last().map(|row| row.event_id).filter(|_| is_full)?;
-    let is_one = rows.iter().all(|row| row.event_id == last);
-    Some(if is_one { last } else { after(last) })
+    let first = rows.first().map(|row| row.event_id);
+    is_full && rows.iter().all(|row| Some(row.event_id) == first)
 }
 
 /// The id after this one.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use carnet_entity::audit_event;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, FromQueryResult, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, QueryTrait as _, Select,
+    QueryOrder as _, QuerySelect as _, QueryTrait as _, Select, Value as DbValue,
 };
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ use super::counted::before_id;
 use super::filter::AuditFilter;
 use super::issued::around;
 use super::keys::AuditKey;
-use super::rows::{event, read_all_parts};
+use super::rows::{event, read_all_parts, read_workload};
 use crate::audit::{AuditEvent, AuditPart, Outcome};
 use crate::clock::Timestamp;
 use crate::ids::{self, CredentialId, EventId};
@@ -35,7 +35,7 @@ pub(super) struct Chunk {
     pub events: Vec<(AuditEvent, PrincipalView)>,
     /// The id before which the next chunk begins; `None` at the end.
     pub next: Option<EventId>,
-    /// How many rows were searched.
+    /// What of the search for a page it uses up.
     pub searched: u64,
 }
 
@@ -64,6 +64,8 @@ pub(super) struct Outline {
     pub id: Uuid,
     pub outcome: String,
     credential_id: Option<Uuid>,
+    token_id: Option<String>,
+    workload: Option<String>,
     parts: Option<String>,
     pub count: i32,
 }
@@ -72,6 +74,8 @@ impl Outline {
     pub fn may_be_wanted(&self, filter: &AuditFilter) -> bool {
         let is_wanted = |outcome: Outcome| outcome.as_str() == self.outcome;
         filter.outcome.is_none_or(is_wanted)
+            && (filter.token_id.is_none() || filter.token_id == self.token_id)
+            && filter.holds_workload(&read_workload(self.workload.as_deref()))
             && view(filter, self.credential_id, self.parts.as_deref()).is_some()
     }
 }
@@ -178,13 +182,21 @@ impl Store {
         if let Some(recent) = self.unindexed_before(filter, before, indexed, size).await? {
             return Ok(recent);
         }
-        let sql = format!(
-            "SELECT event_id FROM audit_key WHERE key = $1 AND event_id < $2 AND event_id >= $3 \
-             ORDER BY event_id DESC LIMIT {size}"
-        );
         let latest = before.map_or(Uuid::max(), |before| before.0);
         let earliest = filter.since.map_or(Uuid::nil(), ids::first_at);
-        let values = [key.bytes().into(), latest.into(), earliest.into()];
+        let mut values: Vec<DbValue> = vec![key.bytes().into(), latest.into(), earliest.into()];
+        let own = filter.principal.as_ref().filter(|_| filter.for_principal);
+        values.extend(own.map(|own| DbValue::from(own.as_str())));
+        let is_own = match own {
+            Some(_) => {
+                "AND EXISTS (SELECT 1 FROM audit_part p WHERE p.principal_id = $4 AND p.event_id = audit_key.event_id)"
+            }
+            None => "",
+        };
+        let sql = format!(
+            "SELECT event_id FROM audit_key WHERE key = $1 AND event_id < $2 AND event_id >= $3 {is_own} \
+             ORDER BY event_id DESC LIMIT {size}"
+        );
         let rows = self
             .read
             .query_all_raw(self.statement(&sql, values))
@@ -285,6 +297,8 @@ impl Store {
                 audit_event::Column::Id,
                 audit_event::Column::Outcome,
                 audit_event::Column::CredentialId,
+                audit_event::Column::TokenId,
+                audit_event::Column::Workload,
                 audit_event::Column::Parts,
                 audit_event::Column::Count,
             ])
@@ -331,6 +345,7 @@ impl Store {
         if wanted.len() > most {
             wanted.truncate(most);
             next = wanted.last().copied();
+            searched = size;
         }
         let rows = self.rows_of(wanted).await?;
         let found = rows.into_iter().filter_map(|row| {

@@ -13,8 +13,10 @@ use form::{Parts, form};
 use judged::{asked, weak_rule};
 
 use super::claims::ClaimSpec;
-use super::file::{AtLeastFile, DefaultsFile, FieldFile, NarrowingFile, ProfileFile, WorkloadFile};
-use super::{AtLeast, Check, Defaults, Field, People, Profile, Template};
+use super::file::{
+    AtLeastFile, DefaultsFile, FieldFile, NarrowingFile, ProfileFile, RunFile, WorkloadFile,
+};
+use super::{AtLeast, Check, Defaults, Field, People, Profile, RunNumber, Template};
 use crate::reason::Reason;
 
 /// A mistake in a profile file.
@@ -99,6 +101,8 @@ fn assemble(name: &str, mut file: ProfileFile, claims: &Claims) -> Result<Profil
         .collect();
     let workload_id = keep(template(&file.workload.id, claims), &mut errors);
     let workload_urls = urls(&file.workload, claims, &mut errors);
+    let run = file.workload.run.take();
+    let run = run.and_then(|file| keep(run_number(file, claims), &mut errors));
     let event = file
         .event_claim
         .as_ref()
@@ -133,6 +137,7 @@ fn assemble(name: &str, mut file: ProfileFile, claims: &Claims) -> Result<Profil
         warnings: file.warnings.into_iter().map(weak_rule).collect(),
         workload_id,
         workload_urls,
+        run,
         floor,
         platform_audiences: file.platform_audiences,
         shared_audiences: file.shared_audiences,
@@ -164,6 +169,19 @@ fn urls(file: &WorkloadFile, claims: &Claims, errors: &mut Vec<String>) -> Vec<(
         Some((entry.issuer.clone(), url))
     });
     templates.collect()
+}
+
+fn run_number(file: RunFile, claims: &Claims) -> Result<RunNumber, String> {
+    if !find(claims, &file.claim)?.forward {
+        let claim = file.claim;
+        return Err(format!(
+            "claim `{claim}` must have `forward = true`, because `workload.run` names it"
+        ));
+    }
+    Ok(RunNumber {
+        claim: file.claim,
+        noun: file.noun,
+    })
 }
 
 /// The names of fields that the file refers to and does not define.
@@ -338,6 +356,20 @@ mod tests {
             .map_err(|errors| format!("{errors:#?}"))
             .unwrap();
         assert!(profiles.names().any(|name| name == "github-actions"));
+    }
+
+    #[test]
+    fn the_number_of_a_run_is_a_claim_that_events_have() {
+        let with =
+            |claim: &str| format!("{MINIMAL}\nrun = {{ claim = \"{claim}\", noun = \"run\" }}");
+        for (claim, part) in [("nope", "`nope`"), ("sub", "must have `forward = true`")] {
+            let errors = format!("{:?}", compile("x", &with(claim)).unwrap_err());
+            assert!(errors.contains(part), "{part}: {errors}");
+        }
+        let declared = "[claims]\nnumber = { forward = true }";
+        let profile = compile("x", &format!("{}\n{declared}", with("number"))).unwrap();
+        let run = profile.run.unwrap();
+        assert_eq!((run.claim.as_str(), run.noun.as_str()), ("number", "run"));
     }
 
     #[test]

@@ -140,11 +140,7 @@ async fn page(inside: &Inside, place: &Place, rule: &Rule) -> Result<RulePage, I
     let (links, principal) = (&inside.links, place.name());
     let members = admin::shown(app, rule);
     let last_run = last_of(inside, place, rule).await?;
-    // A use is noted some seconds after its event.
-    let first_run = match rule.state.last_used_at {
-        None => last_run.clone(),
-        Some(_) => first_of(inside, place, rule).await?,
-    };
+    let first_run = first_of(inside, place, rule).await?;
     // The rule itself says so some seconds later, and longer than events are kept.
     let noted = || rule.state.last_used_at.map(Moment::from);
     let used = last_run.as_ref().map(|run| run.at.clone()).or_else(noted);

@@ -9,7 +9,7 @@ use url::form_urlencoded;
 
 use super::super::inside::{Inside, Instead, Shell};
 use super::super::page::{Frame, Moment, render};
-use super::super::runs::in_words;
+use super::super::runs::{in_words, is_run};
 use super::{Fact, ROWS, facts, reader};
 use crate::admin::{self, AuditQuery, AuditRefused, RunEvents};
 use crate::clock::Timestamp;
@@ -211,7 +211,7 @@ pub async fn show(inside: Inside, Path(id): Path<String>) -> Result<Response, In
         Err(rejected) => return Err(inside.rejected(rejected, path(&inside)).await),
     };
     let text = |name: &str| event.get(name)?.as_str();
-    let is_of_run = matches!(text("kind"), Some("token" | "publication"));
+    let is_of_run = is_run(&event);
     let run = if is_of_run {
         match admin::events_of_run(&inside.app, &author, &id).await {
             Ok(run) => run,
