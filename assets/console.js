@@ -15,15 +15,26 @@
       try {
         const answer = await fetch(section.dataset.poll, { redirect: 'error' })
         if (!answer.ok) throw new Error(answer.status)
-        const fresh = (await parsed(answer)).querySelector('[data-poll]')
+        const page = await parsed(answer)
+        const fresh = page.querySelector('[data-poll]')
         // Whoever reads with a cursor in the section is not interrupted for nothing.
         if (fresh && fresh.textContent !== section.textContent) {
           section.replaceWith(document.adoptNode(fresh))
+          follow(page)
         }
         failures = 0
       } catch {
         failures += 1
       }
+    }
+  }
+
+  // The other parts of a page whose state has changed, but those in which somebody works.
+  const follow = (page) => {
+    for (const part of document.querySelectorAll('[data-follows]')) {
+      const isTouched = [...part.querySelectorAll('input')].some((input) => input.value !== input.defaultValue)
+      const fresh = page.querySelector(`[data-follows="${part.dataset.follows}"]`)
+      if (fresh && !isTouched && !part.contains(document.activeElement)) part.replaceWith(document.adoptNode(fresh))
     }
   }
 

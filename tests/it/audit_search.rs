@@ -963,3 +963,94 @@ async fn the_few_events_that_an_owner_asks_for_are_found_among_thousands() {
     let id = format!("outcome=created&credential={rule}");
     assert_eq!(found(server, hers, &id).await, Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn of_a_job_that_did_not_name_it_a_principal_reads_no_run() {
+    let world = of_two().await;
+    let server = &world.server;
+    let now = Timestamp::from_seconds(server.now());
+    let event = |seconds: i64, sees_claims: bool, run: &str| {
+        let claims = json!({ "run_id": run });
+        let workload = json!({ "profile": "github-actions", "claims": claims });
+        AuditEvent {
+            parts: vec![carnet::audit::AuditPart {
+                principal_id: "pr_mallory".to_owned(),
+                credential: None,
+                revision: None,
+                sees_claims,
+            }],
+            trusted_issuer: Some("github".to_owned()),
+            workload: vec!["octo-org/octo-repo".to_owned()],
+            detail: json!({ "workload": workload }).to_string(),
+            ..AuditEvent::new(now.plus_seconds(seconds), Outcome::Issued)
+        }
+    };
+    let events = [
+        event(1, true, "1"),
+        event(2, false, "1"),
+        event(3, true, "1"),
+        event(4, true, "2"),
+    ];
+    let [first, hidden, last, other] = [0, 1, 2, 3].map(|at: usize| events[at].id.to_string());
+    server.app.store.record(&events, now).await.unwrap();
+    server.clock.advance(4);
+    for indexed in [false, true] {
+        let whole = [&first, &hidden, &last].map(Clone::clone);
+        let shown = [first.clone(), last.clone()];
+        assert_eq!(run_of(server, "admin", &hidden).await.0, whole, "{indexed}");
+        assert_eq!(run_of(server, HERS, &first).await.0, shown, "{indexed}");
+        assert_eq!(
+            run_of(server, HERS, &hidden).await.0,
+            [hidden.clone()],
+            "{indexed}"
+        );
+        assert_eq!(
+            run_of(server, HERS, &other).await.0,
+            [other.clone()],
+            "{indexed}"
+        );
+        index(server).await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_many_rules_is_read_with_all_its_parts() {
+    let world = World::new().await;
+    let server = &world.server;
+    let now = Timestamp::from_seconds(server.now());
+    let part = |n: u128| carnet::audit::AuditPart {
+        principal_id: "pr_joel".to_owned(),
+        credential: Some(carnet::ids::CredentialId(uuid::Uuid::from_u128(n))),
+        revision: Some(1),
+        // The others are of rules that nobody vouched for.
+        sees_claims: n == 1,
+    };
+    let event = |seconds: i64| AuditEvent {
+        parts: (1..=120).map(part).collect(),
+        workload: vec!["octo-org/octo-repo".to_owned()],
+        ..AuditEvent::new(now.plus_seconds(seconds), Outcome::Issued)
+    };
+    let events = [event(1), event(2), event(3)];
+    let expected: Vec<String> = events
+        .iter()
+        .rev()
+        .map(|event| event.id.to_string())
+        .collect();
+    server.app.store.record(&events, now).await.unwrap();
+    server.clock.advance(4);
+    index(server).await;
+    for limit in [1, 2, 3] {
+        let (mut all, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let path = format!("audit-events?repository=octo-org/octo-repo&limit={limit}{cursor}");
+            let page = server.admin_as(HIS, "GET", &path, Value::Null).await.json();
+            let items = page["items"].as_array().unwrap().iter();
+            all.extend(items.map(|event| text(event, "/id")));
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(all, expected, "{limit}");
+    }
+}

@@ -982,20 +982,29 @@ async fn what_is_done_by_a_press_is_on_record_and_a_rule_can_always_be_stopped()
         &["~ /vouched: false -&#62; true"],
     );
 
+    // Rights are taken away whatever the page showed that was still open, and given as it was seen.
+    let old = [("do", "unvouch"), ("version", "1")];
+    leads_to(&press(&mut operator, &change, &old).await, RULE);
+    assert_eq!(site.stored("release").await["vouched"], false);
+    let old = [("do", "vouch"), ("version", "1")];
+    assert_eq!(press(&mut operator, &change, &old).await.status, 409);
+    let now = [("do", "vouch"), ("version", "3")];
+    leads_to(&press(&mut operator, &change, &now).await, RULE);
+
     // The registry has lost the action meanwhile, so that the rule could not be saved as it is.
     let less = json!({ "actions": ["unlist"] });
     let answer = server.admin("PATCH", "resource-servers/pypi", less).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     leads_to(
-        &press(&mut owner, &change, &[("do", "disable"), ("version", "2")]).await,
+        &press(&mut owner, &change, &[("do", "disable"), ("version", "1")]).await,
         RULE,
     );
     let stored = site.stored("release").await;
     assert_eq!(
         (&stored["enabled"], &stored["revision"]),
-        (&json!(false), &json!(2))
+        (&json!(false), &json!(3))
     );
-    let enabled = press(&mut owner, &change, &[("do", "enable"), ("version", "3")]).await;
+    let enabled = press(&mut owner, &change, &[("do", "enable"), ("version", "5")]).await;
     assert_eq!(enabled.status, 400, "{}", enabled.text());
 }
 

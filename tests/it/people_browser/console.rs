@@ -121,6 +121,10 @@ async fn people_page_1__an_owner_adds_a_rule_by_keyboard_and_sees_its_first_use(
     let (status, token) = run(&site, &platform, "main").await;
     assert_eq!(status, 200, "{token}");
     browser.shows("In use");
+    // The first use has changed the rule, and the buttons are those of the rule as it is now.
+    browser.shows("pinned by the first use");
+    browser.press("Still right");
+    browser.shows("To be reviewed");
     browser.has_no_complaints();
 
     browser.examine("console-rule");

@@ -51,6 +51,15 @@ impl Press {
         }
     }
 
+    /// What has to be as the person saw it: nothing, if the press only takes rights away, since the
+    /// first use of a rule changes it too.
+    fn precondition(self, fields: &Fields) -> Precondition {
+        match self {
+            Self::Disable | Self::Unvouch => Precondition::default(),
+            Self::Enable | Self::Renew | Self::Reviewed | Self::Vouch => seen(fields),
+        }
+    }
+
     /// The change as a merge patch.
     fn patch(self, fields: &Fields) -> Result<Value, &'static str> {
         Ok(match self {
@@ -100,7 +109,7 @@ pub async fn change(
         online: true,
         author: &author,
     };
-    let (change, seen) = (Change::Patch(patch), seen(&fields));
+    let (change, seen) = (Change::Patch(patch), press.precondition(&fields));
     let saved =
         admin::save::<FederatedCredentialDocument>(&inside.app, &rule.id, &change, &seen, occasion);
     match saved.await {
