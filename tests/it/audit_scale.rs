@@ -283,8 +283,11 @@ fn processor_time() -> Duration {
 async fn write_rules(people: &People, principal: &str, rules: usize) {
     for number in 0..rules {
         let repository = format!("{principal}/repo-{number}");
-        let mut rule = World::rule_document(json!({ "repository": repository }));
+        let mut rule = World::rule_document(json!({
+            "repository": repository, "repository_owner_id": null, "repository_id": null,
+        }));
         rule["principal"] = json!(principal);
+        rule["vouched"] = json!(true);
         let path = format!("federated-credentials/{principal}:rule-{number}");
         people.put(&path, rule).await;
     }

@@ -64,7 +64,7 @@ impl Store {
                 searched: None,
             });
         }
-        let end = parts
+        let earliest = parts
             .clone()
             .select_only()
             .column(audit_part::Column::EventId)
@@ -73,21 +73,17 @@ impl Store {
             .into_tuple::<Uuid>()
             .one(&self.read)
             .await?;
-        // The last event may have parts beyond those. It is left to the next one, unless that
-        // begins with it.
-        let is_first = end.is_some_and(|end| before == Some(EventId(after(end))));
-        let next = end.map(|end| if is_first { end } else { after(end) });
         let rows = of_filter(parts, filter)
-            .apply_if(next, |query, next| {
-                query.filter(audit_part::Column::EventId.gte(next))
+            .apply_if(earliest, |query, earliest| {
+                query.filter(audit_part::Column::EventId.gte(earliest))
             })
             .limit(CHUNK)
             .all(&self.read)
             .await?;
         Ok(Parts {
-            next: next_of(&rows, CHUNK).or(next),
+            next: next_of(&rows, CHUNK).or(earliest),
             rows,
-            searched: end.map(|_| WINDOW),
+            searched: earliest.map(|_| WINDOW),
         })
     }
 }

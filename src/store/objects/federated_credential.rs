@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 
-use carnet_entity::{credential_actor, federated_credential, permission};
+use carnet_entity::{credential_actor, federated_credential, permission, principal};
 use carnet_resource_server::ProofLevel;
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, ExprTrait as _,
     PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Value as DbValue,
-    sea_query::Condition,
+    sea_query::{Condition, Query},
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -72,10 +72,19 @@ impl Persist for FederatedCredentialDocument {
         if let Some(id) = Self::id_value(reference) {
             return condition.add(Self::ID.eq(id));
         }
-        let name = reference
-            .split_once(':')
-            .map_or(reference, |(_, name)| name);
-        condition.add(Self::NAME.eq(name.to_ascii_lowercase()))
+        let Some((principal, name)) = reference.split_once(':') else {
+            return condition.add(Self::NAME.eq(reference.to_ascii_lowercase()));
+        };
+        // Many principals may have a rule of this name. A rule has the name of its principal as that
+        // one spells it.
+        let mut spelt = Query::select();
+        spelt
+            .column(principal::Column::Name)
+            .from(principal::Entity)
+            .and_where(principal::Column::NameFolded.eq(principal.to_ascii_lowercase()));
+        condition
+            .add(Self::NAME.eq(name.to_ascii_lowercase()))
+            .add(federated_credential::Column::Principal.in_subquery(spelt))
     }
 
     fn meant(mut found: Vec<Stored<Self>>, reference: &str) -> Vec<Stored<Self>> {
