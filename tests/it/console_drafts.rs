@@ -289,7 +289,7 @@ async fn people_one_1__random_drafts_are_stored_the_same_by_the_page_and_by_the_
         let document = draft.document(issuer, Value::Object(read.matched));
         let path = format!(
             "federated-credentials/joel:{}",
-            draft.name.replace(" ", "%20")
+            draft.name.replace(' ', "%20")
         );
         let scope = "admin:credentials:joel";
         let dry = format!("{path}?dry_run=true");
@@ -332,16 +332,15 @@ async fn people_one_1__random_drafts_are_stored_the_same_by_the_page_and_by_the_
             let sentence = sentence.as_str().unwrap();
             assert!(checked.contains(sentence), "{sentence}: {checked}");
         }
-        let saved = match warnings.is_empty() {
-            true => saved,
-            false => {
-                let text = saved.text();
-                let read = text.split("name=\"accept_warnings\" value=\"").nth(1);
-                let read = read.unwrap().split('"').next().unwrap().to_owned();
-                let accepted = [("accept_warnings".to_owned(), read)];
-                let fields = [fields.as_slice(), &accepted].concat();
-                press(&mut browser, &fields, "save").await
-            }
+        let saved = if warnings.is_empty() {
+            saved
+        } else {
+            let text = saved.text();
+            let read = text.split("name=\"accept_warnings\" value=\"").nth(1);
+            let read = read.unwrap().split('"').next().unwrap().to_owned();
+            let accepted = [("accept_warnings".to_owned(), read)];
+            let fields = [fields.as_slice(), &accepted].concat();
+            press(&mut browser, &fields, "save").await
         };
         assert_eq!(saved.status, 303, "{draft:?}: {}", saved.text());
         let by_page = server.admin("GET", &path, Value::Null).await.json();
