@@ -321,6 +321,7 @@ async fn the_pages_of_an_owner_with_many_rules_and_events_are_small_and_quick() 
         write_rules(&people, &format!("other-{owner}"), RULES_OF_OTHERS).await;
     }
     write_rules(&people, "busy", RULES_OF_ONE).await;
+    people.server.clock.advance(1);
     // The database looks at its tables once all are filled.
     fill(&world, events).await;
     people.server.clock.advance(3_600);

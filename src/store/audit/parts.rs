@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::filter::AuditFilter;
 use super::search::{CHUNK, WINDOW};
+use crate::audit::Outcome;
 use crate::ids::{self, EventId};
 use crate::store::{Store, StoreError};
 
@@ -32,7 +33,7 @@ pub(super) struct Parts {
 
 impl Store {
     /// The latest parts of a principal in events before `before`, for `size` events. If the filter asks for
-    /// an outcome or a rule, the database looks through `LOOKED_THROUGH` parts for those that have it.
+    /// outcomes or a rule, the database looks through `LOOKED_THROUGH` parts for those that have it.
     pub(super) async fn parts_of(
         &self,
         filter: &AuditFilter,
@@ -50,52 +51,63 @@ impl Store {
             })
             .order_by_desc(audit_part::Column::EventId)
             .order_by_desc(audit_part::Column::Position);
-        if filter.outcome.is_none() && filter.credential.is_none() {
-            let mut limit = size.clamp(FEWEST, CHUNK);
-            let mut rows = parts.clone().limit(limit).all(&self.read).await?;
-            // An event of many rules has more parts than that.
-            if is_of_one(&rows, limit) {
-                limit = CHUNK;
-                rows = parts.limit(limit).all(&self.read).await?;
-            }
-            return Ok(Parts {
-                next: next_of(&rows, limit),
-                rows,
-                searched: None,
-            });
-        }
-        let earliest = parts
-            .clone()
-            .select_only()
-            .column(audit_part::Column::EventId)
-            .offset(LOOKED_THROUGH.saturating_sub(1))
-            .limit(1)
-            .into_tuple::<Uuid>()
-            .one(&self.read)
-            .await?;
-        let rows = of_filter(parts, filter)
-            .apply_if(earliest, |query, earliest| {
+        let outcomes = outcomes_of(filter);
+        let (parts, earliest) = if outcomes.is_empty() && filter.credential.is_none() {
+            (parts, None)
+        } else {
+            let earliest = parts
+                .clone()
+                .select_only()
+                .column(audit_part::Column::EventId)
+                .offset(LOOKED_THROUGH.saturating_sub(1))
+                .limit(1)
+                .into_tuple::<Uuid>()
+                .one(&self.read)
+                .await?;
+            let looked_through = parts.apply_if(earliest, |query, earliest| {
                 query.filter(audit_part::Column::EventId.gte(earliest))
-            })
-            .limit(CHUNK)
-            .all(&self.read)
-            .await?;
+            });
+            (of_filter(looked_through, filter, &outcomes), earliest)
+        };
+        let mut limit = size.clamp(FEWEST, CHUNK);
+        let mut rows = parts.clone().limit(limit).all(&self.read).await?;
+        // An event of many rules has more parts than that.
+        if is_of_one(&rows, limit) {
+            limit = CHUNK;
+            rows = parts.limit(limit).all(&self.read).await?;
+        }
+        let cut = next_of(&rows, limit);
         Ok(Parts {
-            next: next_of(&rows, CHUNK).or(earliest),
+            next: cut.or(earliest),
             rows,
-            searched: earliest.map(|_| WINDOW),
+            searched: earliest.filter(|_| cut.is_none()).map(|_| WINDOW),
         })
     }
 }
 
-/// The parts of events with the outcome of the filter, and with a part of its rule.
+/// The outcomes that the filter asks for; none if it asks for all.
+fn outcomes_of(filter: &AuditFilter) -> Vec<Outcome> {
+    match filter.outcome {
+        Some(outcome) => vec![outcome],
+        None if filter.of_runs => {
+            let all = Outcome::ALL.into_iter();
+            all.filter(|outcome| outcome.is_of_run()).collect()
+        }
+        None => Vec::new(),
+    }
+}
+
+/// The parts of events with one of these outcomes, and with a part of the rule of the filter.
 fn of_filter(
     parts: Select<audit_part::Entity>,
     filter: &AuditFilter,
+    outcomes: &[Outcome],
 ) -> Select<audit_part::Entity> {
+    let words = outcomes.iter().map(|outcome| outcome.as_str());
+    let words: Option<Vec<&str>> = Some(words.collect()).filter(|words: &Vec<_>| !words.is_empty());
     let of_event = |column| Expr::col((audit_part::Entity, column));
     parts
-        .apply_if(filter.outcome, |query, outcome| {
+        .apply_if(words, |query, words| {
             let mut event = Query::select();
             event
                 .expr(Expr::val(1))
@@ -104,7 +116,7 @@ fn of_filter(
                     Expr::col((audit_event::Entity, audit_event::Column::Id))
                         .eq(of_event(audit_part::Column::EventId)),
                 )
-                .and_where(audit_event::Column::Outcome.eq(outcome.as_str()));
+                .and_where(audit_event::Column::Outcome.is_in(words));
             query.filter(Expr::exists(event))
         })
         .apply_if(filter.credential, |query, rule| {

@@ -9,7 +9,7 @@ use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, ExprTrait as _,
     PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Value as DbValue,
-    sea_query::{Condition, Query},
+    sea_query::{Condition, Expr, Func, Query, SimpleExpr},
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -121,12 +121,22 @@ impl Persist for FederatedCredentialDocument {
             .add_option(
                 principals.map(|names| federated_credential::Column::Principal.is_in(names)),
             )
-            .add_option(issuer.map(|name| federated_credential::Column::TrustedIssuer.eq(name)))
+            .add_option(issuer.map(|name| match principals {
+                Some(_) => among_own(name),
+                None => federated_credential::Column::TrustedIssuer.eq(name),
+            }))
     }
 
     fn change_key(object: &Stored<Self>) -> &str {
         &object.id
     }
+}
+
+/// The rules about a trusted issuer among those of a principal. SQLite would take the index of trusted
+/// issuers, and nearly all rules may be about one.
+fn among_own(trusted_issuer: &str) -> SimpleExpr {
+    let column = Expr::col(federated_credential::Column::TrustedIssuer);
+    SimpleExpr::from(Func::coalesce([column.into(), Expr::value("")])).eq(trusted_issuer)
 }
 
 impl Store {
@@ -139,7 +149,7 @@ impl Store {
         let own = federated_credential::Entity::find()
             .filter(federated_credential::Column::Principal.eq(principal));
         let count = own
-            .filter(federated_credential::Column::TrustedIssuer.eq(trusted_issuer))
+            .filter(among_own(trusted_issuer))
             .count(&self.read)
             .await?;
         Ok(count)
