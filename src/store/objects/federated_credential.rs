@@ -136,7 +136,7 @@ impl Persist for FederatedCredentialDocument {
 /// issuers, and nearly all rules may be about one.
 fn among_own(trusted_issuer: &str) -> SimpleExpr {
     let column = Expr::col(federated_credential::Column::TrustedIssuer);
-    SimpleExpr::from(Func::coalesce([column.into(), Expr::value("")])).eq(trusted_issuer)
+    SimpleExpr::from(Func::coalesce([column, Expr::value("")])).eq(trusted_issuer)
 }
 
 impl Store {
