@@ -103,7 +103,7 @@ impl Store {
     }
 
     /// Sets `last_used_at` of rules to the end of these periods of use, and `first_used_at` of those that
-    /// were not used before to the beginning. That changes neither their version nor their revision.
+    /// were not used before that to the beginning. That changes neither their version nor their revision.
     pub async fn note_use(
         &self,
         uses: &[(CredentialId, RangeInclusive<Timestamp>)],

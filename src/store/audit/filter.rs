@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::chunk::PrincipalView;
 use super::keys::{AuditKey, has_key, is_rare};
-use super::search::PrincipalView;
 use crate::audit::{AuditEvent, AuditPart, Outcome};
 use crate::clock::Timestamp;
 use crate::ids::{CredentialId, EventId, PersonId};

@@ -2,6 +2,7 @@
 //! principal with a part in it, and one for each key that people search by. Refusals that are counted
 //! in an event have a row each, up to a number. Events are read page by page.
 
+mod chunk;
 mod counted;
 mod counts;
 mod export;
@@ -14,7 +15,8 @@ mod rows;
 mod search;
 mod upkeep;
 
+pub use chunk::PrincipalView;
 pub use counts::EventCounts;
 pub use filter::AuditFilter;
 pub(super) use rows::{event, insert, outcome, read_parts};
-pub use search::{AuditPage, PrincipalView};
+pub use search::AuditPage;

@@ -1,5 +1,8 @@
 //! Reads the index of the principals that have a part in an event.
 
+use std::cmp::max;
+use std::collections::BTreeMap;
+
 use carnet_entity::{audit_event, audit_part};
 use sea_orm::sea_query::{Alias, Expr, ExprTrait as _, Query};
 use sea_orm::{
@@ -8,10 +11,12 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
+use super::chunk::{Chunk, PrincipalView};
 use super::filter::AuditFilter;
+use super::rows::event;
 use super::search::{CHUNK, WINDOW};
 use crate::audit::Outcome;
-use crate::ids::{self, EventId};
+use crate::ids::{self, CredentialId, EventId};
 use crate::store::{Store, StoreError};
 
 /// How many parts the database looks through at once. Each costs it a look at the event, so this is the
@@ -22,19 +27,69 @@ const FEWEST: u64 = 50;
 
 /// The latest parts of a principal.
 #[derive(Debug)]
-pub(super) struct Parts {
-    pub rows: Vec<audit_part::Model>,
+struct Parts {
+    rows: Vec<audit_part::Model>,
     /// The id before which there are others; `None` if there are none. Of events before it, not all parts
     /// are here.
-    pub next: Option<Uuid>,
+    next: Option<Uuid>,
     /// What this uses up of a search, if the database has looked through as many as it may.
-    pub searched: Option<u64>,
+    searched: Option<u64>,
 }
 
 impl Store {
+    /// A chunk of at most `size` events by the index of parts. An event has a part for each rule, so
+    /// more parts than that are read.
+    pub(super) async fn indexed_parts_before(
+        &self,
+        filter: &AuditFilter,
+        before: Option<EventId>,
+        size: u64,
+    ) -> Result<Chunk, StoreError> {
+        let mut seen = BTreeMap::<Uuid, PrincipalView>::new();
+        let (mut next, mut searched) = (None, size);
+        for principal in filter.principals() {
+            let parts = self.parts_of(filter, &principal, before, size).await?;
+            next = max(next, parts.next);
+            searched = max(searched, parts.searched.unwrap_or_default());
+            let unseen = filter.principal.as_ref() != Some(&principal);
+            for row in parts.rows {
+                let seen = seen.entry(row.event_id).or_default();
+                seen.claims |= row.sees_claims || unseen;
+                seen.credentials.extend(row.credential_id.map(CredentialId));
+            }
+        }
+        if let Some(next) = next {
+            seen.retain(|id, _| *id >= next);
+        }
+        let of_rule = |seen: &PrincipalView| {
+            filter
+                .credential
+                .is_none_or(|one| seen.credentials.contains(&one))
+        };
+        let latest_first = seen.iter().rev();
+        let wanted = latest_first.filter(|(_, seen)| of_rule(seen));
+        let mut wanted: Vec<Uuid> = wanted.map(|(id, _)| *id).collect();
+        let most = usize::try_from(size).unwrap_or(usize::MAX);
+        if wanted.len() > most {
+            wanted.truncate(most);
+            next = wanted.last().copied();
+            searched = size;
+        }
+        let rows = self.rows_of(wanted).await?;
+        let found = rows.into_iter().filter_map(|row| {
+            let seen = seen.get(&row.id).cloned().unwrap_or_default();
+            Some((event(row)?, seen))
+        });
+        Ok(Chunk {
+            events: found.collect(),
+            next: next.map(EventId),
+            searched,
+        })
+    }
+
     /// The latest parts of a principal in events before `before`, for `size` events. If the filter asks for
     /// outcomes or a rule, the database looks through `LOOKED_THROUGH` parts for those that have it.
-    pub(super) async fn parts_of(
+    async fn parts_of(
         &self,
         filter: &AuditFilter,
         principal: &str,

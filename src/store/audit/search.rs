@@ -1,22 +1,20 @@
 //! Finds audit events, the latest first.
 
-use std::collections::BTreeMap;
-
 use carnet_entity::audit_event;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, FromQueryResult, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, QueryTrait as _, Select, Value as DbValue,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, QueryTrait as _, Select, Value as DbValue,
 };
 use uuid::Uuid;
 
+use super::chunk::{Chunk, Outline, PrincipalView};
 use super::counted::before_id;
 use super::filter::AuditFilter;
 use super::issued::around;
 use super::keys::AuditKey;
-use super::rows::{event, read_all_parts, read_workload};
-use crate::audit::{AuditEvent, AuditPart, Outcome};
+use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
-use crate::ids::{self, CredentialId, EventId};
+use crate::ids::{self, EventId};
 use crate::store::{Store, StoreError};
 
 /// How many rows are searched for one page. If a filter without an index finds little among them,
@@ -28,17 +26,6 @@ pub(super) const CHUNK: u64 = 500;
 /// reads so many times more.
 const GROWTH: u64 = 4;
 
-/// Some of the events that are searched.
-#[derive(Debug)]
-pub(super) struct Chunk {
-    /// Those that may be wanted, each with a principal's view of it, the latest first.
-    pub events: Vec<(AuditEvent, PrincipalView)>,
-    /// The id before which the next chunk begins; `None` at the end.
-    pub next: Option<EventId>,
-    /// What of the search for a page it uses up.
-    pub searched: u64,
-}
-
 /// A page of events, the latest first.
 #[derive(Debug, Default)]
 pub struct AuditPage {
@@ -47,37 +34,6 @@ pub struct AuditPage {
     /// The id before which the next page begins; `None` at the end. A page with a next one may be
     /// short or empty (see `WINDOW`). No later event of the list is missing from the page.
     pub next: Option<EventId>,
-}
-
-/// What a principal may see of an event.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PrincipalView {
-    /// The principal's own rules that the event concerns.
-    pub credentials: Vec<CredentialId>,
-    /// Whether the principal may see the assertion's claims.
-    pub claims: bool,
-}
-
-/// What decides whether an event is read whole.
-#[derive(Debug, FromQueryResult)]
-pub(super) struct Outline {
-    pub id: Uuid,
-    pub outcome: String,
-    credential_id: Option<Uuid>,
-    token_id: Option<String>,
-    workload: Option<String>,
-    parts: Option<String>,
-    pub count: i32,
-}
-
-impl Outline {
-    pub fn may_be_wanted(&self, filter: &AuditFilter) -> bool {
-        let is_wanted = |outcome: Outcome| outcome.as_str() == self.outcome;
-        filter.outcome.is_none_or(is_wanted)
-            && (filter.token_id.is_none() || filter.token_id == self.token_id)
-            && filter.holds_workload(&read_workload(self.workload.as_deref()))
-            && view(filter, self.credential_id, self.parts.as_deref()).is_some()
-    }
 }
 
 impl Store {
@@ -132,7 +88,7 @@ impl Store {
     ) -> Result<Chunk, StoreError> {
         if let Some(id) = filter.error_id {
             let rows = self.event_of_refusal(id, before).await?;
-            return Ok(chunk(filter, rows, None, size));
+            return Ok(Chunk::of(filter, rows, None, size));
         }
         let Some(since) = filter.since.map(|since| EventId(ids::first_at(since))) else {
             return self.begun_before(filter, before, size).await;
@@ -141,7 +97,7 @@ impl Store {
             let rows = self.counted_since(since, before, size).await?;
             let full = u64::try_from(rows.len()).ok() == Some(size);
             let last = rows.last().map(|row| EventId(row.id)).filter(|_| full);
-            return Ok(chunk(filter, rows, last, size));
+            return Ok(Chunk::of(filter, rows, last, size));
         }
         let found = self.begun_before(filter, before, size).await?;
         Ok(Chunk {
@@ -208,9 +164,9 @@ impl Store {
         let last = ids.last().copied().map(EventId);
         if let (AuditKey::Token(token), None) = (key, last) {
             let rows = self.issuance_of(filter, token, before).await?;
-            return Ok(chunk(filter, rows, None, size));
+            return Ok(Chunk::of(filter, rows, None, size));
         }
-        Ok(chunk(filter, self.rows_of(ids).await?, last, size))
+        Ok(Chunk::of(filter, self.rows_of(ids).await?, last, size))
     }
 
     /// The event of the issuance of a token. The time in the token's id is that of the issuance,
@@ -274,12 +230,12 @@ impl Store {
             let (rows, last) = self.outlines_before(filter, before, behind, size).await?;
             let wanted = rows.into_iter().filter(|row| row.may_be_wanted(filter));
             let wanted = wanted.map(|row| row.id).collect();
-            return Ok(chunk(filter, self.rows_of(wanted).await?, last, size));
+            return Ok(Chunk::of(filter, self.rows_of(wanted).await?, last, size));
         }
         let rows = recent(filter, before, behind, size);
         let rows = rows.all(&self.read).await?;
         let last = rows.last().map(|row| EventId(row.id));
-        Ok(chunk(filter, rows, last, size))
+        Ok(Chunk::of(filter, rows, last, size))
     }
 
     /// What decides about a chunk of the events after `behind`, and the id before which the next one
@@ -307,56 +263,6 @@ impl Store {
             .await?;
         let last = rows.last().map(|row| EventId(row.id));
         Ok((rows, last))
-    }
-
-    /// A chunk of at most `size` events by the index of parts. An event has a part for each rule, so
-    /// more parts than that are read.
-    async fn indexed_parts_before(
-        &self,
-        filter: &AuditFilter,
-        before: Option<EventId>,
-        size: u64,
-    ) -> Result<Chunk, StoreError> {
-        let mut seen = BTreeMap::<Uuid, PrincipalView>::new();
-        let (mut next, mut searched) = (None, size);
-        for principal in filter.principals() {
-            let parts = self.parts_of(filter, &principal, before, size).await?;
-            next = next.max(parts.next);
-            searched = searched.max(parts.searched.unwrap_or_default());
-            let unseen = filter.principal.as_ref() != Some(&principal);
-            for row in parts.rows {
-                let seen = seen.entry(row.event_id).or_default();
-                seen.claims |= row.sees_claims || unseen;
-                seen.credentials.extend(row.credential_id.map(CredentialId));
-            }
-        }
-        if let Some(next) = next {
-            seen.retain(|id, _| *id >= next);
-        }
-        let of_rule = |seen: &PrincipalView| {
-            filter
-                .credential
-                .is_none_or(|one| seen.credentials.contains(&one))
-        };
-        let latest_first = seen.iter().rev();
-        let wanted = latest_first.filter(|(_, seen)| of_rule(seen));
-        let mut wanted: Vec<Uuid> = wanted.map(|(id, _)| *id).collect();
-        let most = usize::try_from(size).unwrap_or(usize::MAX);
-        if wanted.len() > most {
-            wanted.truncate(most);
-            next = wanted.last().copied();
-            searched = size;
-        }
-        let rows = self.rows_of(wanted).await?;
-        let found = rows.into_iter().filter_map(|row| {
-            let seen = seen.get(&row.id).cloned().unwrap_or_default();
-            Some((event(row)?, seen))
-        });
-        Ok(Chunk {
-            events: found.collect(),
-            next: next.map(EventId),
-            searched,
-        })
     }
 
     /// The last event that is indexed.
@@ -411,57 +317,4 @@ fn recent(
             query.filter(audit_event::Column::Id.gt(behind))
         })
         .limit(size)
-}
-
-fn chunk(
-    filter: &AuditFilter,
-    rows: Vec<audit_event::Model>,
-    next: Option<EventId>,
-    searched: u64,
-) -> Chunk {
-    Chunk {
-        events: views(filter, rows),
-        next,
-        searched,
-    }
-}
-
-/// The events that concern the principal and the rule of the filter, each with what the principal
-/// may see of it.
-fn views(filter: &AuditFilter, rows: Vec<audit_event::Model>) -> Vec<(AuditEvent, PrincipalView)> {
-    let found = rows.into_iter().filter_map(|row| {
-        let seen = view(filter, row.credential_id, row.parts.as_deref())?;
-        Some((event(row)?, seen))
-    });
-    found.collect()
-}
-
-fn view(
-    filter: &AuditFilter,
-    credential: Option<Uuid>,
-    parts: Option<&str>,
-) -> Option<PrincipalView> {
-    if filter.principal.is_none() {
-        let concerns = filter
-            .credential
-            .is_none_or(|one| credential == Some(one.0));
-        return concerns.then_some(PrincipalView {
-            credentials: Vec::new(),
-            claims: true,
-        });
-    }
-    let principals = filter.principals();
-    let parts = read_all_parts(parts);
-    let own: Vec<&AuditPart> = parts
-        .iter()
-        .filter(|part| principals.contains(&part.principal_id))
-        .collect();
-    let seen = PrincipalView {
-        claims: own.iter().any(|part| part.sees_claims || part.is_unseen()),
-        credentials: own.iter().filter_map(|part| part.credential).collect(),
-    };
-    let concerns = filter
-        .credential
-        .is_none_or(|one| seen.credentials.contains(&one));
-    (!own.is_empty() && concerns).then_some(seen)
 }
