@@ -298,11 +298,19 @@ async fn write_rules(people: &People, principal: &str, rules: usize) {
 async fn the_pages_of_an_owner_with_many_rules_and_events_are_small_and_quick() {
     let events = std::env::var("BENCH_EVENTS").map_or(1_000_000, |text| text.parse().unwrap());
     let rules: usize = std::env::var("BENCH_RULES").map_or(100_000, |text| text.parse().unwrap());
-    let unlimited = (
-        "CARNET_RATE_LIMITS__ADMIN_WRITES_PER_MINUTE_PER_SUBJECT",
-        "0",
-    );
-    let people = People::with(&[KEPT[0], KEPT[1], unlimited]).await;
+    let unlimited = [
+        (
+            "CARNET_RATE_LIMITS__ADMIN_WRITES_PER_MINUTE_PER_SUBJECT",
+            "0",
+        ),
+        ("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CLIENT", "0"),
+        ("CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_CREDENTIAL", "0"),
+        (
+            "CARNET_RATE_LIMITS__TOKENS_PER_MINUTE_PER_TRUSTED_ISSUER",
+            "0",
+        ),
+    ];
+    let people = People::with(&[KEPT.as_slice(), &unlimited].concat()).await;
     let world = World::on(people.server.clone()).await;
     people
         .put(

@@ -11,7 +11,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
-use crate::cases_over_http::{AT_ONCE, all_cases};
+use crate::cases_over_http::{all_cases, in_all_cases};
 use crate::people_sessions::browser::{Browser, People, Provider};
 use crate::support::{Answer, CaseRun, JWT_BEARER, World};
 
@@ -433,32 +433,9 @@ async fn try_case(case: &Value) -> Result<bool, String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_one_1__every_case_has_the_verdict_of_the_token_endpoint_on_the_page_that_tries_rules()
  {
-    let mut waiting = all_cases();
-    let count = waiting.len();
-    let (mut running, mut wrong, mut allowed) = (tokio::task::JoinSet::new(), Vec::new(), 0);
-    loop {
-        while running.len() < AT_ONCE
-            && let Some((id, case)) = waiting.pop()
-        {
-            running.spawn(async move { (id, try_case(&case).await) });
-        }
-        let Some(done) = running.join_next().await else {
-            break;
-        };
-        match done.unwrap() {
-            (_, Ok(is_allowed)) => allowed += usize::from(is_allowed),
-            (id, Err(problem)) => wrong.push(format!("{id}: {problem}")),
-        }
-    }
-    wrong.sort();
-    assert!(
-        wrong.is_empty(),
-        "{} of {count}:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
-    assert!(
-        allowed > 50 && count - allowed > 200,
-        "{allowed} of {count}"
-    );
+    let allowed = in_all_cases(all_cases(), |_, case| async move { try_case(&case).await });
+    let allowed = allowed.await;
+    let count = allowed.iter().filter(|is_allowed| **is_allowed).count();
+    let refused = allowed.len() - count;
+    assert!(count > 50 && refused > 200, "{count} {refused}");
 }

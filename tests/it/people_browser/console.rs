@@ -70,6 +70,15 @@ pub(super) fn write_rule(site: &Site) {
     browser.fill("Name of the rule", "release");
 }
 
+/// Signs the owner in, who saves a new rule.
+pub(super) fn add_rule(site: &Site) {
+    site.sign_in("ada");
+    site.is_signed_in("Ada Lovelace");
+    write_rule(site);
+    site.browser.press("Save");
+    site.browser.shows("Not used yet");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_page_1__an_owner_adds_a_rule_by_keyboard_and_sees_its_first_use() {
     let Some((site, _server, platform)) = start().await else {
@@ -195,12 +204,7 @@ async fn a_viewer_finds_no_form_and_an_operator_vouches() {
         return;
     };
     let browser = &site.browser;
-    site.sign_in("ada");
-    site.is_signed_in("Ada Lovelace");
-    write_rule(&site);
-    browser.press("Check");
-    browser.press("Save");
-    browser.shows("Not used yet");
+    add_rule(&site);
 
     let address = site.installed.address.clone();
     let viewer = json!({ "identity_provider": "corp", "match": { "sub": "nobody" }, "role": "viewer", "principal": "octo-org" });
@@ -261,11 +265,7 @@ async fn people_page_1__an_operator_vouches_stops_a_rule_and_rotates_a_key_witho
         return;
     };
     let browser = &site.browser;
-    site.sign_in("ada");
-    site.is_signed_in("Ada Lovelace");
-    write_rule(&site);
-    browser.press("Save");
-    browser.shows("Not used yet");
+    add_rule(&site);
 
     browser.open(false);
     site.sign_in("olive");

@@ -9,7 +9,7 @@ use carnet_stand_ins::{Protocol, Registry};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::console::{PRINCIPAL, run, start, write_rule};
+use super::console::{PRINCIPAL, add_rule, run, start, write_rule};
 use super::{Site, admin};
 use crate::publishing_tools::write;
 use crate::support::{Finished, Packages, Runner, Tool, node_and_pnpm};
@@ -155,11 +155,7 @@ async fn people_page_1__a_refused_run_and_the_first_use_are_seen_without_scripts
     };
     let browser = &site.browser;
     browser.open(false);
-    site.sign_in("ada");
-    site.is_signed_in("Ada Lovelace");
-    write_rule(&site);
-    browser.press("Save");
-    browser.shows("Not used yet");
+    add_rule(&site);
     let (status, refused) = run(&site, &platform, "dev").await;
     assert_eq!(status, 400, "{refused}");
     browser.follow("Look again");
