@@ -1425,3 +1425,30 @@ async fn contract_6__a_condition_has_at_most_100_alternatives() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn the_first_use_of_a_rule_is_the_earliest_that_any_replica_notes() {
+    let world = World::new().await;
+    let server = &world.server;
+    let rule = async || {
+        let path = "federated-credentials/octo-release";
+        server.admin("GET", path, Value::Null).await.json()
+    };
+    let unused = rule().await;
+    assert_eq!((&unused["first_used_at"], &unused["last_used_at"]), (&Value::Null, &Value::Null));
+    let id: CredentialId = unused["id"].as_str().unwrap().parse().unwrap();
+    let at = Timestamp::from_seconds;
+    for (period, first, last) in [(20..=30, 20, 30), (10..=40, 10, 40), (50..=60, 10, 60)] {
+        let uses = [(id, at(*period.start())..=at(*period.end()))];
+        server.app.store.note_use(&uses).await.unwrap();
+        let noted = rule().await;
+        assert_eq!(noted["first_used_at"], at(first).to_string());
+        assert_eq!(noted["last_used_at"], at(last).to_string());
+        assert_eq!(noted["revision"], unused["revision"]);
+    }
+    // What a client sends back of it changes nothing.
+    let sent = rule().await;
+    let saved = server.admin("PUT", "federated-credentials/octo-release", sent).await;
+    assert_eq!(saved.status, 200, "{}", saved.text());
+    assert_eq!(saved.json()["first_used_at"], at(10).to_string());
+}
