@@ -38,6 +38,23 @@ async fn found(server: &TestServer, scope: &str, query: &str) -> Vec<String> {
         .collect()
 }
 
+/// The ids of the events of all pages of a query, the latest first.
+async fn found_in_pages(server: &TestServer, scope: &str, query: &str) -> Vec<String> {
+    let (mut all, mut cursor) = (Vec::new(), String::new());
+    for _ in 0..30 {
+        let path = format!("audit-events?{query}{cursor}");
+        let answer = server.admin_as(scope, "GET", &path, Value::Null).await;
+        let page = answer.json();
+        let items = page["items"].as_array().unwrap().iter();
+        all.extend(items.map(|event| text(event, "/id")));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return all,
+        }
+    }
+    panic!("{query} has no end: {all:?}");
+}
+
 fn text(value: &Value, pointer: &str) -> String {
     value.pointer(pointer).unwrap().as_str().unwrap().to_owned()
 }
@@ -925,23 +942,14 @@ async fn the_few_events_that_an_owner_asks_for_are_found_among_thousands() {
     server.clock.advance(OTHERS);
     for indexed in [false, true] {
         for query in ["outcome=refused", "credential=octo-release"] {
-            let (mut all, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
-            loop {
-                let path = format!("audit-events?{query}&limit=3{cursor}");
-                let page = server.admin_as(HIS, "GET", &path, Value::Null).await.json();
-                let items = page["items"].as_array().unwrap().iter();
-                all.extend(items.map(|event| text(event, "/id")));
-                pages += 1;
-                match page["next_cursor"].as_str() {
-                    Some(next) => cursor = format!("&cursor={next}"),
-                    None => break,
-                }
-                assert!(pages < 30, "{query}: {all:?}");
-            }
+            let mut all = found_in_pages(server, HIS, &format!("{query}&limit=3")).await;
             // The rule was made before.
             all.retain(|id| rare.contains(id));
             assert_eq!(all, rare, "{query}, indexed: {indexed}");
         }
+        // Where nearly all are wanted, a page is full.
+        let full = found(server, HIS, "outcome=issued&limit=100").await;
+        assert_eq!(full.len(), 100, "indexed: {indexed}");
         index(server).await;
     }
 
@@ -992,18 +1000,37 @@ async fn of_a_job_that_did_not_name_it_a_principal_reads_no_run() {
             ..AuditEvent::new(now.plus_seconds(seconds), Outcome::Issued)
         }
     };
-    let events = [
+    let mut events = [
         event(1, true, "1"),
         event(2, false, "1"),
         event(3, true, "1"),
         event(4, true, "2"),
+        event(5, false, "1"),
+        event(6, true, "1"),
+        event(7, true, "1"),
     ];
-    let [first, hidden, last, other] = [0, 1, 2, 3].map(|at: usize| events[at].id.to_string());
+    // The first token was used where the job named nobody.
+    let token = events[0].id.0.to_string();
+    events[0].token_id = Some(token.clone());
+    events[4].outcome = Outcome::Published;
+    events[4].token_id = Some(token);
+    // A token was exchanged for another one, whose record names no workload, and that one was used.
+    let exchanged = events[5].id.0.to_string();
+    events[5].workload = Vec::new();
+    events[5].detail = "{}".to_owned();
+    events[5].token_id = Some(exchanged.clone());
+    events[6].outcome = Outcome::Published;
+    events[6].token_id = Some(exchanged);
+    let at = |at: usize| events[at].id.to_string();
+    let [first, hidden, last, other, used, child, published] = [0, 1, 2, 3, 4, 5, 6].map(at);
     server.app.store.record(&events, now).await.unwrap();
-    server.clock.advance(4);
+    server.clock.advance(7);
     for indexed in [false, true] {
-        let whole = [&first, &hidden, &last].map(Clone::clone);
-        let shown = [first.clone(), last.clone()];
+        let whole = [&first, &hidden, &last, &used, &published].map(Clone::clone);
+        let with_child = [&first, &hidden, &last, &used, &child, &published].map(Clone::clone);
+        let of_child = run_of(server, "admin", &published).await.0;
+        assert_eq!(of_child, with_child, "{indexed}");
+        let shown = [first.clone(), last.clone(), published.clone()];
         assert_eq!(run_of(server, "admin", &hidden).await.0, whole, "{indexed}");
         assert_eq!(run_of(server, HERS, &first).await.0, shown, "{indexed}");
         assert_eq!(
@@ -1047,17 +1074,46 @@ async fn an_event_of_many_rules_is_read_with_all_its_parts() {
     server.clock.advance(4);
     index(server).await;
     for limit in [1, 2, 3] {
-        let (mut all, mut cursor) = (Vec::new(), String::new());
-        loop {
-            let path = format!("audit-events?repository=octo-org/octo-repo&limit={limit}{cursor}");
-            let page = server.admin_as(HIS, "GET", &path, Value::Null).await.json();
-            let items = page["items"].as_array().unwrap().iter();
-            all.extend(items.map(|event| text(event, "/id")));
-            match page["next_cursor"].as_str() {
-                Some(next) => cursor = format!("&cursor={next}"),
-                None => break,
-            }
-        }
+        let query = format!("repository=octo-org/octo-repo&limit={limit}");
+        let all = found_in_pages(server, HIS, &query).await;
         assert_eq!(all, expected, "{limit}");
     }
+}
+
+#[tokio::test]
+async fn the_changes_of_a_foreign_rule_leave_no_trace_in_the_list_of_a_principal() {
+    let world = of_two().await;
+    let server = &world.server;
+    let path = "federated-credentials/JOEL:octo-release";
+    let rule = server.admin("GET", path, Value::Null).await.json();
+    let rule = text(&rule, "/id");
+    let now = Timestamp::from_seconds(server.now());
+    // More than one search looks at.
+    for at in 0..11 {
+        let change = |_| AuditEvent {
+            credential: rule.parse().ok(),
+            parts: vec![carnet::audit::AuditPart {
+                principal_id: "pr_joel".to_owned(),
+                credential: rule.parse().ok(),
+                revision: None,
+                sees_claims: true,
+            }],
+            ..AuditEvent::new(now.plus_seconds(at), Outcome::Updated)
+        };
+        let changes: Vec<AuditEvent> = (0..500).map(change).collect();
+        server.app.store.record(&changes, now).await.unwrap();
+    }
+    server.clock.advance(11);
+    index(server).await;
+    let path = format!("audit-events?outcome=updated&credential={rule}");
+    let his = server.admin_as(HIS, "GET", &path, Value::Null).await.json();
+    assert!(his["next_cursor"].is_string(), "{his}");
+    let hers = server
+        .admin_as(HERS, "GET", &path, Value::Null)
+        .await
+        .json();
+    assert_eq!(
+        hers,
+        json!({ "items": [], "next_cursor": null, "searched_until": null })
+    );
 }

@@ -200,6 +200,10 @@ async fn an_owner_adds_a_rule_and_sees_what_becomes_of_it() {
         ],
     );
 
+    // To save a rule is no run.
+    let runs = browser.get("/console/principals/joel/runs").await;
+    shows(&runs, &["No run was recorded"]);
+
     // A job that does not name joel is no business of joel's; one that does is shown with what failed.
     let other = site
         .world
@@ -256,15 +260,21 @@ async fn an_owner_adds_a_rule_and_sees_what_becomes_of_it() {
         ],
     );
 
-    let good = site.run(&[]).await;
-    assert_eq!(good.status, 200, "{}", good.text());
+    for run in ["9001", "9002"] {
+        let good = site.run(&[("run_id", json!(run))]).await;
+        assert_eq!(good.status, 200, "{}", good.text());
+        site.world.server.clock.advance(1);
+        // The ids that a first use pins are in the rules of this process a moment later.
+        site.world.server.app.refresh().await.unwrap();
+    }
     let page = browser.get(RULE).await;
     shows(
         &page,
         &[
             "In use",
             "First used by <a href=",
-            "octo-org/octo-repo</bdi>, <bdi>run 9001</bdi></a>. <a href=",
+            "octo-org/octo-repo</bdi>, <bdi>run 9001</bdi></a>, on ",
+            "octo-org/octo-repo</bdi>, <bdi>run 9002</bdi></a>. <a href=",
             "pinned by the first use",
         ],
     );
@@ -275,7 +285,7 @@ async fn an_owner_adds_a_rule_and_sees_what_becomes_of_it() {
         &["Got a token", "octo-org/octo-repo"],
     );
     let page = browser.get("/console/principals/joel").await;
-    shows(&page, &["<rect class=\"done\"", "<td>1</td><td>1</td>"]);
+    shows(&page, &["<rect class=\"done\"", "<td>2</td><td>1</td>"]);
     assert!(
         !page.text().contains("Only events since"),
         "{}",
@@ -535,12 +545,29 @@ async fn a_rule_is_changed_as_it_was_seen_and_deleted_by_its_name() {
         &browser.get(&format!("{RULE}/history")).await,
         &["- /permissions/0/actions/1: &#34;create&#34;"],
     );
+    // What is too long for the record is in it by its size.
+    let packages = |from: usize| -> Vec<String> {
+        (from..from + 300).map(|n| format!("widgets-{n}")).collect()
+    };
+    for from in [0, 1] {
+        let mut permission = stored["permissions"][0].clone();
+        permission["packages"] = json!(packages(from));
+        let patch = json!({ "permissions": [permission] });
+        let path = "federated-credentials/joel:release";
+        let answer = site.world.server.admin("PATCH", path, patch).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let history = browser.get(&format!("{RULE}/history")).await;
+    shows(
+        &history,
+        &["~ /permissions: ", "bytes, too long for the record"],
+    );
 
     let delete = format!("{RULE}/delete");
     let wrong = press(
         &mut browser,
         &delete,
-        &[("name", "releases"), ("version", "3")],
+        &[("name", "releases"), ("version", "5")],
     )
     .await;
     assert_eq!(wrong.status, 400);
@@ -548,7 +575,7 @@ async fn a_rule_is_changed_as_it_was_seen_and_deleted_by_its_name() {
     let gone = press(
         &mut browser,
         &delete,
-        &[("name", "release"), ("version", "3")],
+        &[("name", "release"), ("version", "5")],
     )
     .await;
     leads_to(&gone, "/console/principals/joel");

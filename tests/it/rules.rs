@@ -1435,7 +1435,10 @@ async fn the_first_use_of_a_rule_is_the_earliest_that_any_replica_notes() {
         server.admin("GET", path, Value::Null).await.json()
     };
     let unused = rule().await;
-    assert_eq!((&unused["first_used_at"], &unused["last_used_at"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&unused["first_used_at"], &unused["last_used_at"]),
+        (&Value::Null, &Value::Null)
+    );
     let id: CredentialId = unused["id"].as_str().unwrap().parse().unwrap();
     let at = Timestamp::from_seconds;
     for (period, first, last) in [(20..=30, 20, 30), (10..=40, 10, 40), (50..=60, 10, 60)] {
@@ -1448,7 +1451,9 @@ async fn the_first_use_of_a_rule_is_the_earliest_that_any_replica_notes() {
     }
     // What a client sends back of it changes nothing.
     let sent = rule().await;
-    let saved = server.admin("PUT", "federated-credentials/octo-release", sent).await;
+    let saved = server
+        .admin("PUT", "federated-credentials/octo-release", sent)
+        .await;
     assert_eq!(saved.status, 200, "{}", saved.text());
     assert_eq!(saved.json()["first_used_at"], at(10).to_string());
 }
