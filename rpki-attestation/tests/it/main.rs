@@ -1,0 +1,15 @@
+//! Attestations made by `openssl`, verified here.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking"
+)]
+
+mod rpki_client;
+mod support;
+mod verdicts;
