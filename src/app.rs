@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 pub use readiness::Readiness;
 pub use start::StartError;
 
+use crate::attestation::{self, VerifyAttestation};
 use crate::audit::AuditEvent;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
@@ -52,6 +53,8 @@ pub struct App {
     pub keys: Arc<KeyRing>,
     /// The keys of trusted issuers.
     pub upstream: UpstreamKeys,
+    /// Verifies attestations of keys; `None` if this server verifies none.
+    pub attestations: Option<Arc<dyn VerifyAttestation>>,
     /// The metadata of identity providers.
     pub providers: ProviderDocuments,
     /// Sends requests to trusted issuers and webhooks.
@@ -140,7 +143,7 @@ impl App {
 
     /// The settings by which documents are read and compiled.
     pub fn context(&self) -> ReadContext<'_> {
-        context(&self.config, &self.profiles)
+        context(&self.config, &self.profiles, self.attestations.as_deref())
     }
 
     /// The rules and the time by which one request is decided.
@@ -212,8 +215,13 @@ impl App {
     }
 }
 
-fn context<'a>(config: &'a Config, profiles: &'a Profiles) -> ReadContext<'a> {
+fn context<'a>(
+    config: &'a Config,
+    profiles: &'a Profiles,
+    attestations: Option<&'a dyn VerifyAttestation>,
+) -> ReadContext<'a> {
     ReadContext {
+        attestations: attestation::of_documents(attestations),
         profiles,
         own: &config.own,
         allow_http_loopback: config.allow_http_loopback,

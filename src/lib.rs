@@ -104,7 +104,7 @@
 //! are the [`model`] by which requests are decided. A [`profile`], a data file, describes a CI
 //! platform. [`keys`] are the server's own signing keys, [`limits`] keep one caller from slowing
 //! down the others, [`load`] bounds how many token requests are worked on, [`tls`] keeps the
-//! certificates of the listeners, [`proofs`] the nonces of DPoP proofs, [`telemetry`] the log, the
+//! certificates of the listeners, [`proofs`] the nonces of DPoP proofs, [`attestation`] what the RPKI vouches for, [`telemetry`] the log, the
 //! ids of requests and what a collector gets, [`ids`] and [`clock`] provide randomness and time.
 //! The dependencies between modules have
 //! no cycle, which a test checks.
@@ -119,6 +119,7 @@
 pub mod access_request;
 pub mod admin;
 pub mod app;
+pub mod attestation;
 pub mod audit;
 pub mod authorization;
 pub mod client;
@@ -145,6 +146,6 @@ pub mod token;
 pub mod upstream;
 
 pub use carnet_engine::{
-    assertion, decision, documents, grant_type, ids, json, model, opaque, possession, principal,
-    profile, reason, refusal, scope, snippets, trust,
+    assertion, attested, decision, documents, grant_type, ids, json, model, opaque, possession,
+    principal, profile, reason, refusal, scope, snippets, trust,
 };

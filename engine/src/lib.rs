@@ -15,6 +15,7 @@
 )]
 
 pub mod assertion;
+pub mod attested;
 pub mod client;
 pub mod clock;
 pub mod code_grant;

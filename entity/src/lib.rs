@@ -2,6 +2,7 @@
 //! 1970-01-01 UTC.
 
 pub mod acts_for;
+pub mod attested_key_set;
 pub mod audit_event;
 pub mod audit_key;
 pub mod audit_part;

@@ -71,9 +71,11 @@ fn of_field(field: &Field) -> Vec<&ClaimSpec> {
         }
         Check::File(file) => vec![&file.claim],
         Check::ReusableFile(file) => vec![&file.claim, &file.commit],
-        Check::Choice { .. } | Check::Upstream | Check::Identity(_) | Check::MatchNames => {
-            Vec::new()
-        }
+        Check::Choice { .. }
+        | Check::Upstream
+        | Check::Identity(_)
+        | Check::MatchNames
+        | Check::Attested(_) => Vec::new(),
     }
 }
 

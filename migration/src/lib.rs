@@ -17,6 +17,7 @@ mod m20261129_000011_key_sets;
 mod m20261129_000012_audit_export;
 mod m20261130_000013_people;
 mod m20261130_000014_authorization;
+mod m20261130_000015_attested_key_sets;
 mod statements;
 
 struct Migrator;
@@ -39,12 +40,13 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000012_audit_export::Migration),
             Box::new(m20261130_000013_people::Migration),
             Box::new(m20261130_000014_authorization::Migration),
+            Box::new(m20261130_000015_attested_key_sets::Migration),
         ]
     }
 }
 
 /// The number of this release's last migration.
-pub const SCHEMA: i32 = 14;
+pub const SCHEMA: i32 = 15;
 
 /// How the schema of a database compares with that of this release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

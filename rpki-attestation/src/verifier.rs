@@ -26,6 +26,7 @@ pub struct Verifier {
     anchors: TrustAnchors,
     repository: RepositoryCopy,
     profile: MessageProfile,
+    longest: i64,
 }
 
 /// Who stands behind a set, and for how long.
@@ -48,15 +49,18 @@ pub struct Verdict {
 }
 
 impl Verifier {
+    /// `longest` is the longest life of a one-time certificate, in seconds.
     pub const fn new(
         anchors: TrustAnchors,
         repository: RepositoryCopy,
         profile: MessageProfile,
+        longest: i64,
     ) -> Self {
         Self {
             anchors,
             repository,
             profile,
+            longest,
         }
     }
 
@@ -109,6 +113,20 @@ impl Verifier {
         certificate.verify_validity(now).map_err(|error| {
             Failure::new(Step::Time, format!("its one-time certificate: {error}"))
         })?;
+        let validity = certificate.validity();
+        let life = validity
+            .not_after()
+            .timestamp()
+            .saturating_sub(validity.not_before().timestamp());
+        if life > self.longest {
+            return Err(Failure::new(
+                Step::Time,
+                format!(
+                    "its one-time certificate lives {life} seconds, more than the {} that are allowed",
+                    self.longest
+                ),
+            ));
+        }
         let signed_at = message.object.signing_time();
         if signed_at.timestamp() > now.timestamp().saturating_add(MOST_AHEAD) {
             return Err(Failure::new(

@@ -13,6 +13,7 @@ use super::background::{
     write_audit, write_uses,
 };
 use super::{App, Background, audit_export, context, notifications};
+use crate::attestation;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, create_private};
 use crate::keys::{EncryptionKeys, KeyRing, SigningKeysError};
@@ -50,6 +51,15 @@ pub enum StartError {
     /// No nonces for proofs of possession can be derived from the encryption key.
     #[error("the encryption key gives no nonces: {0}")]
     Nonces(#[from] MacError),
+    /// Nothing can be verified by the RPKI.
+    #[error("{0}")]
+    Rpki(String),
+    /// A trusted issuer of this name needs what this process has not.
+    #[error(
+        "the keys of the trusted issuer {0} count only if the RPKI vouches for them, and {why}",
+        why = attestation::no_verifier()
+    )]
+    Attested(String),
     /// The data folder cannot be made.
     #[error("the folder {0} cannot be made: {1}")]
     DataDir(String, std::io::Error),
@@ -175,7 +185,14 @@ impl App {
     ) -> Result<(Arc<Self>, Background), StartError> {
         let keys = Arc::new(keys);
         let proofs = Proofs::new(keys.encryption_key(), config.dpop_requires_nonce)?;
-        let rules = store.snapshot(context(&config, &profiles)).await?;
+        let attestations = attestation::verifier(&config).map_err(StartError::Rpki)?;
+        let reading = context(&config, &profiles, attestations.as_deref());
+        let rules = store.snapshot(reading).await?;
+        if attestations.is_none()
+            && let Some(issuer) = rules.issuers().find(|issuer| issuer.attestation.is_some())
+        {
+            return Err(StartError::Attested(issuer.name.clone()));
+        }
         let restored_at = store.restored_at().await?;
         let (audit, audit_queue) = mpsc::channel(AUDIT_QUEUE);
         let (uses, uses_queue) = mpsc::channel(AUDIT_QUEUE);
@@ -184,9 +201,10 @@ impl App {
                 fetch.clone(),
                 KeyFiles::new(config.key_files_dir.clone(), config.own_files()),
                 (store.clone(), restored_at),
-                clock.clone(),
+                (clock.clone(), attestations.clone()),
                 config.allow_http_loopback,
             ),
+            attestations,
             providers: ProviderDocuments::new(
                 fetch.clone(),
                 clock.clone(),

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{CommandError, Conclusion, ConfigFile};
 use crate::admin::{named_files, shared_workloads};
+use crate::attestation;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{AuditDestination, Config, ConfigError, EncryptionKeySource};
 use crate::documents::{ReadContext, TrustedIssuerDocument};
@@ -170,6 +171,13 @@ impl Findings {
             }
         }
         let Some(profiles) = profiles else { return };
+        let attestations = match attestation::verifier(config) {
+            Ok(verifier) => verifier,
+            Err(error) => {
+                self.problems.push(error);
+                None
+            }
+        };
         let context = ReadContext {
             profiles,
             own: &config.own,
@@ -177,6 +185,7 @@ impl Findings {
             token_lifetime_seconds: config.tokens.lifetime_seconds,
             command_line: config.people.command_line,
             material: &OpenSsl,
+            attestations: attestation::of_documents(attestations.as_deref()),
         };
         match store.snapshot(context).await {
             Err(error) => self.failed(&error),

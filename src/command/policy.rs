@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{CommandError, Conclusion, read_file};
 use crate::config::OwnUrls;
-use crate::documents::{Bundle, LintFinding, MissingIssuer, ReadContext, lint};
+use crate::documents::{Attestations, Bundle, LintFinding, MissingIssuer, ReadContext, lint};
 use crate::key_material::OpenSsl;
 use crate::policy::{convert, judge, read_cases};
 use crate::profile::Profiles;
@@ -157,6 +157,7 @@ fn lint_files(args: &LintArgs, as_json: bool) -> Result<Conclusion, CommandError
         token_lifetime_seconds: 900,
         command_line: false,
         material: &OpenSsl,
+        attestations: Attestations::Elsewhere,
     };
     let bundles = args
         .files

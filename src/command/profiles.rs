@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::table::table;
 use super::{CommandError, Conclusion, ConfigFile};
-use crate::profile::{Check, Field, PinMode, Profile, Profiles, Role};
+use crate::profile::{Check, Field, PinMode, Profile, Profiles, Resource, Role};
 
 /// Arguments of `carnet profiles`.
 #[derive(Debug, Args)]
@@ -198,6 +198,14 @@ fn takes(check: &Check) -> (String, Vec<String>) {
                 claims.collect(),
             )
         }
+        Check::Attested(check) => (
+            match check.resource {
+                Resource::Asn => "an AS number, such as AS64496, or several as { any_of }",
+                Resource::Prefix => "a prefix, such as 192.0.2.0/24, or several as { any_of }",
+            }
+            .to_owned(),
+            vec!["none: the RPKI attests it to the issuer's keys".to_owned()],
+        ),
         Check::MatchNames => (
             "false: only ids are compared, and the rule needs all of them".to_owned(),
             Vec::new(),

@@ -2,6 +2,7 @@
 
 mod gateway;
 mod limits;
+mod rpki;
 mod telemetry;
 #[cfg(test)]
 mod tests;
@@ -107,6 +108,7 @@ impl Loader {
         let dpop_requires_nonce = self.value("dpop.require_nonce").unwrap_or(false);
         let audit = self.audit(telemetry.as_ref());
         let upstream_proxy = self.parsed("upstream.proxy");
+        let rpki = self.rpki();
         let allow_http_loopback = self.value("insecure.allow_http_loopback").unwrap_or(false);
         self.refuse_unknown_keys();
         match own_urls {
@@ -129,6 +131,7 @@ impl Loader {
                 people,
                 console,
                 upstream_proxy,
+                rpki,
                 allow_http_loopback,
                 origins: self.origins,
                 warnings: self.warnings,

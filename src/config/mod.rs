@@ -10,6 +10,7 @@ mod loader;
 mod log;
 mod origin;
 mod proxy;
+mod rpki;
 mod settings;
 mod telemetry;
 mod tls;
@@ -30,6 +31,7 @@ pub use listen::Listen;
 pub use log::{LogConfig, LogFilter, LogFormat};
 pub use origin::Origin;
 pub use proxy::ProxyUrl;
+pub use rpki::{MessageIds, RpkiConfig};
 pub use settings::Setting;
 pub use telemetry::{AuditDestination, TelemetryConfig};
 pub use tls::{CertificateFiles, CertificateListeners, TlsConfig};
@@ -79,6 +81,8 @@ pub struct Config {
     pub dpop_requires_nonce: bool,
     /// The proxy for requests to platforms, clusters and webhooks outside of the operator's network.
     pub upstream_proxy: Option<ProxyUrl>,
+    /// What attestations of keys by the RPKI are verified against; `None` if none are.
+    pub rpki: Option<RpkiConfig>,
     /// Whether trusted issuers and key URLs may be http on the loopback interface; for local tests
     /// only.
     pub allow_http_loopback: bool,

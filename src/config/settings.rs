@@ -77,6 +77,7 @@ impl Config {
                 "upstream.proxy",
                 json!(self.upstream_proxy.as_ref().map(ProxyUrl::shown)),
             )],
+            self.rpki_values(),
             vec![(
                 "insecure.allow_http_loopback",
                 json!(self.allow_http_loopback),
@@ -89,6 +90,39 @@ impl Config {
             origin: self.origins.get(key).cloned().unwrap_or(Origin::Default),
         };
         values.map(setting).collect()
+    }
+
+    fn rpki_values(&self) -> Vec<(&'static str, Value)> {
+        let rpki = self.rpki.as_ref();
+        let message = rpki.map(|rpki| &rpki.message);
+        vec![
+            ("rpki.repository.layout", json!(rpki.map(|_| "rpki-client"))),
+            (
+                "rpki.repository.dir",
+                json!(rpki.map(|rpki| &rpki.repository_dir)),
+            ),
+            ("rpki.tal_dir", json!(rpki.map(|rpki| &rpki.tal_dir))),
+            (
+                "rpki.rsm.content_type",
+                json!(message.map(|message| &message.content_type)),
+            ),
+            (
+                "rpki.rsm.audience",
+                json!(message.map(|message| &message.audience)),
+            ),
+            (
+                "rpki.rsm.purpose",
+                json!(message.map(|message| &message.purpose)),
+            ),
+            (
+                "rpki.recheck_seconds",
+                json!(rpki.map(|rpki| rpki.recheck_seconds)),
+            ),
+            (
+                "rpki.max_attestation_days",
+                json!(rpki.map(|rpki| rpki.max_attestation_days)),
+            ),
+        ]
     }
 
     fn server_values(&self) -> Vec<(&'static str, Value)> {

@@ -53,10 +53,10 @@ pub(super) async fn verify(
         access_token: tokens.access_token().secret(),
         now: app.clock.now(),
     };
-    let claims = match received.check(&keys, &expected) {
+    let claims = match received.check(&keys.set, &expected) {
         // A provider that was set up anew may have given its new key the `kid` of the old one.
         Err(Failure::Signature) => match app.upstream.newer_than(&keys, &issuer).await {
-            Some(newer) => received.check(&newer, &expected),
+            Some(newer) => received.check(&newer.set, &expected),
             None => Err(Failure::Signature),
         },
         outcome => outcome,

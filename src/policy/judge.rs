@@ -20,7 +20,7 @@ use crate::client::Admitted;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
 use crate::decision::{Decision, Mode, Presented, Subject, decide};
-use crate::documents::{Imagined, ReadContext, Vouching};
+use crate::documents::{Attestations, Imagined, ReadContext, Vouching};
 use crate::form::TokenForm;
 use crate::grant::{ACCESS_TOKEN, JWT, declared, read_form, through_front_door};
 use crate::grant_type::GrantType;
@@ -60,6 +60,7 @@ fn verdict(case: &Case, profiles: &Profiles) -> Result<(), Refusal> {
         token_lifetime_seconds: 900,
         command_line: false,
         material: &OpenSsl,
+        attestations: Attestations::Elsewhere,
     };
     let now = now(case)?;
     let context = DecisionContext {

@@ -1,6 +1,7 @@
 //! The database: SQLite in a file, or PostgreSQL. Entities never leave this module; its interface
 //! is made of domain types.
 
+mod attested_key_sets;
 mod audit;
 mod changes;
 mod gateway;
@@ -30,6 +31,7 @@ use sea_orm::{
     TransactionTrait, Value,
 };
 
+pub use attested_key_sets::AttestedKeySet;
 pub use audit::{AuditFilter, AuditPage, EventCounts, PrincipalView};
 pub use changes::ChangeKind;
 pub use gateway::{

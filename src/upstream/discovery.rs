@@ -8,9 +8,11 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::attested::AttestedKeys;
 use super::egress::Egress;
 use super::fetch::{Fetch, FetchError, Fetched};
 use super::files::KeyFiles;
+use crate::attestation::AttestationFailure;
 use crate::model::{KeySource, TrustedIssuer};
 use crate::profile::Profile;
 
@@ -34,6 +36,9 @@ pub enum KeySetError {
         url: String,
         why: String,
     },
+    /// The key set needs an attestation, and has none that counts.
+    #[error(transparent)]
+    Unattested(#[from] AttestationFailure),
 }
 
 /// A key set, and what its publisher says about its age.
@@ -45,6 +50,8 @@ pub(super) struct FetchedKeys {
     pub sequence: Option<u64>,
     /// The JWK Set as it was published.
     pub document: Vec<u8>,
+    /// What stands behind it, if it needs an attestation.
+    pub attested: Option<AttestedKeys>,
 }
 
 /// Reads the key set of an issuer from the place that the trusted issuer names.
@@ -133,6 +140,7 @@ pub(super) fn read_document(
         max_age: hint.or(max_age),
         sequence: member("spiffe_sequence").and_then(Value::as_u64),
         document: body,
+        attested: None,
     })
 }
 

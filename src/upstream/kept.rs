@@ -61,7 +61,7 @@ impl UpstreamKeys {
         }
         let name = "the key set that was kept";
         let read = discovery::read_document(name, kept.document.into_bytes(), None, issuer);
-        let keys = read.ok()?;
+        let keys = self.attest(issuer, read.ok()?, true).await.ok()?;
         tracing::info!(trusted_issuer = issuer.name, fetched_at = %kept.fetched_at, "keys of before the start are used");
         Some(CachedKeys {
             version: kept.version,
@@ -71,6 +71,8 @@ impl UpstreamKeys {
             attempted_at: kept.fetched_at,
             sequence: keys.sequence,
             failure: None,
+            unattested: None,
+            attested: keys.attested,
             succeeded_at: Some(kept.fetched_at),
             failing_since: None,
         })

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod answer;
+mod attested;
 mod discovery;
 mod egress;
 mod fetch;
@@ -34,6 +35,8 @@ use refresh::CachedKeys;
 use review::{Asking, Reviews};
 pub use status::{KeyState, KeyStatus};
 
+use crate::attestation::VerifyAttestation;
+use crate::attested::Attested;
 use crate::clock::{Clock, Timestamp};
 use crate::ids::TrustedIssuerId;
 use crate::model::{KeySource, TrustedIssuer};
@@ -54,6 +57,14 @@ const COOLDOWN: i64 = 30;
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MOST_ISSUERS: u64 = 10_000;
 
+/// The keys of a trusted issuer, and what stands behind them.
+#[derive(Clone, Debug)]
+pub struct IssuerKeys {
+    pub set: Arc<KeySet>,
+    /// What the RPKI attests to them; `None` for an issuer whose keys need no attestation.
+    pub attested: Option<Arc<Attested>>,
+}
+
 /// The keys of trusted issuers.
 #[derive(Clone, Debug)]
 pub struct UpstreamKeys {
@@ -66,6 +77,8 @@ pub struct UpstreamKeys {
     /// Whose turn it is to write a key set there.
     keeping: Arc<Semaphore>,
     reviews: Reviews,
+    /// Verifies attestations of keys; `None` if this server verifies none.
+    attestations: Option<Arc<dyn VerifyAttestation>>,
     allow_http_loopback: bool,
     /// Assertions that were issued before are refused: they may have been used before the database
     /// was restored from a backup.
@@ -78,7 +91,7 @@ impl UpstreamKeys {
         fetch: Arc<dyn Fetch>,
         files: KeyFiles,
         (store, restored_at): (Store, Option<Timestamp>),
-        clock: Arc<dyn Clock>,
+        (clock, attestations): (Arc<dyn Clock>, Option<Arc<dyn VerifyAttestation>>),
         allow_http_loopback: bool,
     ) -> Self {
         let reviews = Reviews::new(MOST_ISSUERS);
@@ -90,6 +103,7 @@ impl UpstreamKeys {
             store,
             keeping: Arc::new(Semaphore::new(1)),
             reviews,
+            attestations,
             allow_http_loopback,
             not_before: restored_at,
         }
@@ -104,7 +118,7 @@ impl UpstreamKeys {
         issuer: &Arc<TrustedIssuer>,
         algorithm: Algorithm,
         key_id: Option<&str>,
-    ) -> Result<Arc<KeySet>, Refusal> {
+    ) -> Result<IssuerKeys, Refusal> {
         // An issuer that was set up anew may give a key of another kind the `kid` of the old one.
         let is_unknown = |keys: &KeySet| {
             matches!(
@@ -123,7 +137,7 @@ impl UpstreamKeys {
         thumbprint: &str,
     ) -> Result<Arc<KeySet>, Refusal> {
         let is_unknown = |keys: &KeySet| !keys.certificates().iter().any(|held| held == thumbprint);
-        self.keys_unless(issuer, is_unknown).await
+        Ok(self.keys_unless(issuer, is_unknown).await?.set)
     }
 
     /// The keys, fetched again if what is looked for is unknown.
@@ -131,21 +145,22 @@ impl UpstreamKeys {
         &self,
         issuer: &Arc<TrustedIssuer>,
         is_unknown: impl Fn(&KeySet) -> bool,
-    ) -> Result<Arc<KeySet>, Refusal> {
+    ) -> Result<IssuerKeys, Refusal> {
         let now = self.clock.now();
         let can_change = !matches!(issuer.keys, KeySource::Static { .. });
         let held = self.held(issuer).await;
+        let held = self.rechecked(issuer, held).await;
         let keys = held
             .as_ref()
-            .and_then(|held| Some((held, held.keys.as_ref()?)));
+            .and_then(|held| Some((held, held.usable(now)?)));
         if let Some((held, keys)) = keys {
-            let unknown = is_unknown(keys);
+            let unknown = is_unknown(&keys.set);
             if !unknown && now < held.fresh_until {
-                return Ok(keys.clone());
+                return Ok(keys);
             }
             if !unknown && now < held.fresh_until.plus_seconds(GRACE) {
                 drop(self.refresh_soon(issuer, false));
-                return Ok(keys.clone());
+                return Ok(keys);
             }
         }
         let held = self
@@ -153,13 +168,14 @@ impl UpstreamKeys {
             .await
             .map_err(|_| Reason::Internal)?;
         let usable = held
-            .keys
-            .as_ref()
+            .usable(now)
             .filter(|_| now.seconds_since(held.fetched_at) < MOST_STALE);
         match (usable, &held.failure) {
             // No fetch took place since this request arrived, because of the cooldown: the unknown
             // key may have been published meanwhile.
-            (Some(keys), None) if can_change && held.attempted_at < now && is_unknown(keys) => {
+            (Some(keys), None)
+                if can_change && held.attempted_at < now && is_unknown(&keys.set) =>
+            {
                 let wait = COOLDOWN
                     .saturating_sub(now.seconds_since(held.attempted_at))
                     .clamp(1, COOLDOWN);
@@ -168,18 +184,19 @@ impl UpstreamKeys {
                     u32::try_from(wait).unwrap_or(1),
                 ))
             }
-            (Some(keys), None) => Ok(keys.clone()),
+            (Some(keys), None) => Ok(keys),
             // Cached keys stay in use while the issuer cannot be reached. A key that they lack may
             // be new, so an unknown `kid` does not count as `key_unknown` now.
-            (Some(keys), Some(_)) if !is_unknown(keys) => Ok(keys.clone()),
+            (Some(keys), Some(_)) if !is_unknown(&keys.set) => Ok(keys),
             (_, failure) => {
                 let wait = COOLDOWN
                     .saturating_sub(now.seconds_since(held.attempted_at))
                     .clamp(1, COOLDOWN);
-                let refusal = Refusal::later(
-                    Reason::UpstreamUnavailable,
-                    u32::try_from(wait).unwrap_or(1),
-                );
+                let wait = u32::try_from(wait).unwrap_or(1);
+                if let Some(failure) = held.unattested(now) {
+                    return Err(attested::refuse(&failure, wait));
+                }
+                let refusal = Refusal::later(Reason::UpstreamUnavailable, wait);
                 Err(refusal.with_detail(
                     failure
                         .clone()
@@ -195,14 +212,15 @@ impl UpstreamKeys {
     /// for each issuer.
     pub async fn newer_than(
         &self,
-        keys: &Arc<KeySet>,
+        keys: &IssuerKeys,
         issuer: &Arc<TrustedIssuer>,
-    ) -> Option<Arc<KeySet>> {
+    ) -> Option<IssuerKeys> {
         if matches!(issuer.keys, KeySource::Static { .. }) {
             return None;
         }
         let held = self.refresh_soon(issuer, false).await.ok()?;
-        held.keys.clone().filter(|newer| !Arc::ptr_eq(newer, keys))
+        held.usable(self.clock.now())
+            .filter(|newer| !Arc::ptr_eq(&newer.set, &keys.set))
     }
 
     /// Fetches the keys now, without regard to the last fetch. Cached keys are kept if the fetch
@@ -230,7 +248,7 @@ impl UpstreamKeys {
             let asked = asked.unwrap_or_else(|_| Err(too_slow(issuer)));
             return asked.map(|()| KeySet::default());
         }
-        let found = self.fetch_within_limits(issuer).await?;
+        let found = self.fetch_within_limits(issuer, false).await?;
         // An empty bundle withdraws the keys of an issuer in use. For a new issuer it most likely
         // means that the location is wrong.
         if found.keys.is_empty() {

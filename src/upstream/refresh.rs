@@ -5,8 +5,10 @@ use std::sync::Arc;
 use carnet_jose::KeySet;
 use moka::ops::compute::{CompResult, Op};
 
+use super::attested::AttestedKeys;
 use super::discovery::{self, FetchedKeys};
 use super::{COOLDOWN, KeySetError, MOST_STALE, TIMEOUT, UpstreamKeys, too_slow};
+use crate::attestation::AttestationFailure;
 use crate::clock::Timestamp;
 use crate::model::{KeySource, TrustedIssuer};
 
@@ -29,6 +31,10 @@ pub(super) struct CachedKeys {
     /// The sequence number of the SPIFFE bundle.
     pub(super) sequence: Option<u64>,
     pub(super) failure: Option<String>,
+    /// Why the last set that was fetched does not count, if the RPKI does not vouch for it.
+    pub(super) unattested: Option<AttestationFailure>,
+    /// What stands behind the keys, if they need an attestation.
+    pub(super) attested: Option<AttestedKeys>,
     /// The last attempt that succeeded.
     pub(super) succeeded_at: Option<Timestamp>,
     /// The first failure after it.
@@ -87,13 +93,17 @@ impl UpstreamKeys {
         now: Timestamp,
         forced: bool,
     ) -> CachedKeys {
-        let outcome = self.fetch_within_limits(issuer).await;
+        let outcome = self.fetch_within_limits(issuer, true).await;
         let word = if outcome.is_ok() { "fetched" } else { "failed" };
         metrics::counter!("carnet_upstream_fetches_total", "outcome" => word).increment(1);
         match outcome {
             Ok(found) => {
                 tracing::info!(trusted_issuer = issuer.name, "keys fetched");
                 let fresh_until = now.plus_seconds(fresh_for(&issuer.keys, found.max_age));
+                let attested = found.attested.as_ref();
+                let use_until =
+                    attested.and_then(|keys| Some(keys.verdict.as_ref().ok()?.use_until));
+                let fresh_until = use_until.map_or(fresh_until, |end| fresh_until.min(end));
                 // A bundle with a lower sequence number than the cached one comes from a place that
                 // lags behind (SPIFFE Trust Domain and Bundle section 4.1.1). The cached keys stay,
                 // and their age counts on. A forced refresh takes the fetched bundle: a trust
@@ -111,6 +121,7 @@ impl UpstreamKeys {
                         fresh_until,
                         attempted_at: now,
                         failure: None,
+                        unattested: None,
                         succeeded_at: Some(now),
                         failing_since: None,
                         ..(*held).clone()
@@ -122,6 +133,7 @@ impl UpstreamKeys {
                     fetched_at: now,
                     fresh_until,
                     sequence: found.sequence,
+                    attested: found.attested,
                     succeeded_at: Some(now),
                     ..CachedKeys::nothing(issuer.version, now)
                 }
@@ -132,9 +144,14 @@ impl UpstreamKeys {
                     || CachedKeys::nothing(issuer.version, now),
                     |held| (*held).clone(),
                 );
+                let unattested = match &error {
+                    KeySetError::Unattested(failure) => Some(failure.clone()),
+                    KeySetError::Fetch(_) | KeySetError::Unusable { .. } => None,
+                };
                 CachedKeys {
                     attempted_at: now,
                     failure: Some(error.to_string()),
+                    unattested,
                     failing_since: before.failing_since.or(Some(now)),
                     ..before
                 }
@@ -142,15 +159,19 @@ impl UpstreamKeys {
         }
     }
 
+    /// Fetches the keys, and verifies their attestation if they need one. `noted` says whether they
+    /// are compared with the newest that were seen.
     pub(super) async fn fetch_within_limits(
         &self,
         issuer: &TrustedIssuer,
+        noted: bool,
     ) -> Result<FetchedKeys, KeySetError> {
         let egress = self.egress(issuer);
         let keys = discovery::fetch_keys(&*self.fetch, &self.files, issuer, &egress);
-        tokio::time::timeout(TIMEOUT, keys)
+        let fetched = tokio::time::timeout(TIMEOUT, keys)
             .await
-            .unwrap_or_else(|_| Err(too_slow(issuer)))
+            .unwrap_or_else(|_| Err(too_slow(issuer)))?;
+        self.attest(issuer, fetched, noted).await
     }
 }
 
@@ -181,6 +202,8 @@ impl CachedKeys {
             attempted_at: now,
             sequence: None,
             failure: None,
+            unattested: None,
+            attested: None,
             succeeded_at: None,
             failing_since: None,
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use carnet_jose::{Algorithm, KeySet};
 
-use super::UpstreamKeys;
+use super::{IssuerKeys, UpstreamKeys};
 use crate::assertion::{Recipient, SignatureCheck, UnverifiedAssertion, VerifiedAssertion};
 use crate::clock::Timestamp;
 use crate::documents::MAX_ASSERTION_LIFETIME_SECONDS;
@@ -18,7 +18,7 @@ use crate::refusal::Refusal;
 pub struct Ready {
     algorithm: Algorithm,
     /// The keys of its trusted issuer; `None` if its cluster is asked.
-    keys: Option<Arc<KeySet>>,
+    keys: Option<IssuerKeys>,
 }
 
 impl UpstreamKeys {
@@ -92,14 +92,16 @@ impl UpstreamKeys {
                 .await;
             return assessed.reviewed(verdict);
         };
-        let assertion = match check_signature(&keys, algorithm, assertion, &issuer)? {
-            SignatureCheck::Holds(signed) => return signed.verified(presented),
+        let assertion = match check_signature(&keys.set, algorithm, assertion, &issuer)? {
+            SignatureCheck::Holds(signed) => {
+                return signed.attested_by(keys.attested).verified(presented);
+            }
             SignatureCheck::Fails(assertion) => assertion,
         };
         let newer = self.newer_than(&keys, &issuer).await;
         let newer = newer.ok_or(Reason::SignatureInvalid)?;
-        match check_signature(&newer, algorithm, assertion, &issuer)? {
-            SignatureCheck::Holds(signed) => signed.verified(presented),
+        match check_signature(&newer.set, algorithm, assertion, &issuer)? {
+            SignatureCheck::Holds(signed) => signed.attested_by(newer.attested).verified(presented),
             SignatureCheck::Fails(_) => Err(Reason::SignatureInvalid.into()),
         }
     }

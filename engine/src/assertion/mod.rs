@@ -25,6 +25,7 @@ pub use recipient::Recipient;
 pub use replay::SingleUseKey;
 pub use workload::Workload;
 
+use crate::attested::Attested;
 use crate::clock::Timestamp;
 use crate::grant_type::GrantType;
 use crate::model::{Snapshot, TrustedIssuer};
@@ -210,6 +211,15 @@ impl<'a> UnverifiedAssertion<'a> {
         })
     }
 
+    /// The same assertion as if the RPKI attested this to the keys of its issuer.
+    #[must_use]
+    pub fn attested_by(self, attested: Option<Arc<Attested>>) -> Self {
+        Self {
+            claims: self.claims.attested_by(attested),
+            ..self
+        }
+    }
+
     /// Treats the assertion as if it were signed. If `kids` is given, a `kid` in the header has to
     /// be one of them.
     pub fn assume(
@@ -236,6 +246,15 @@ impl<'a> UnverifiedAssertion<'a> {
 }
 
 impl SignedAssertion<'_> {
+    /// Adds what the RPKI attests to the keys that verified the signature.
+    #[must_use]
+    pub fn attested_by(self, attested: Option<Arc<Attested>>) -> Self {
+        Self {
+            assertion: self.assertion.attested_by(attested),
+            ..self
+        }
+    }
+
     /// Applies the claim checks.
     pub fn verified(
         self,

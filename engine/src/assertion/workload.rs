@@ -11,6 +11,9 @@ pub struct Workload<'a> {
     sub: &'a str,
     profile: &'a str,
     claims: Forwarded<'a>,
+    /// What the RPKI attests to the keys of the issuer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attested: Option<Value>,
     /// How strongly it proved that the assertion is its own; `None` where nothing was decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     proof: Option<ProofLevel>,
@@ -38,9 +41,11 @@ impl<'a> Workload<'a> {
                 .saturating_add(4)
         });
         let texts = [self.iss, self.sub, self.profile].map(most_text_bytes);
+        let attested = self.attested.as_ref().map_or(0, most_json_bytes);
         texts
             .into_iter()
             .chain(claims)
+            .chain([attested])
             .fold(OF_MEMBERS, usize::saturating_add)
     }
 
@@ -51,6 +56,10 @@ impl<'a> Workload<'a> {
             sub: assertion.subject(),
             profile: &issuer.profile.name,
             claims: Forwarded(assertion),
+            attested: issuer
+                .profile
+                .attested(assertion.claims())
+                .map(|attested| attested.shown()),
             proof: None,
         }
     }

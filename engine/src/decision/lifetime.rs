@@ -35,8 +35,13 @@ pub(super) fn ends_at<A: Assertion>(
         Grounds::Token(token) => Some((token.expires_at(), Reason::SubjectTokenInactive)),
         Grounds::Client(_) | Grounds::Person(_) => None,
     };
+    let attested = match grounds {
+        Grounds::Workload(permit) => permit.assertion().content().claims().attested(),
+        Grounds::Token(_) | Grounds::Client(_) | Grounds::Person(_) => None,
+    };
+    let attested = attested.map(|attested| (attested.use_until, Reason::AttestationExpired));
     let mut ends_at = of_server(&entitlement.resource_server, now);
-    for (end, reason) in [rules, actor, presented].into_iter().flatten() {
+    for (end, reason) in [rules, actor, presented, attested].into_iter().flatten() {
         ends_at = ends_at.min(Timestamp::from_seconds(end.seconds()));
         if ends_at.seconds() <= now.seconds() {
             return Err(reason.into());

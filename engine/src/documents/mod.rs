@@ -153,6 +153,18 @@ pub struct ReadContext<'a> {
     pub command_line: bool,
     /// Checks keys and certificates in documents.
     pub material: &'a dyn KeyMaterial,
+    pub attestations: Attestations<'a>,
+}
+
+/// Whether attestations of keys by the RPKI can be verified where a document is read.
+#[derive(Clone, Copy, Debug)]
+pub enum Attestations<'a> {
+    /// They can, up to the trust anchors of these names.
+    UpTo(&'a [String]),
+    /// They cannot, for this reason: a clause that begins with "this".
+    Never(&'static str),
+    /// The document is for a server that is not here.
+    Elsewhere,
 }
 
 /// The checks of documents that need cryptography, which this crate does without. The error

@@ -31,6 +31,7 @@ pub fn in_context<T>(then: impl FnOnce(ReadContext<'_>) -> T) -> T {
     let profiles = Profiles::load(None).unwrap();
     let own = OwnUrls::new("https://carnet.example", "127.0.0.1:1".parse().unwrap()).unwrap();
     then(ReadContext {
+        attestations: crate::documents::Attestations::Elsewhere,
         profiles: &profiles,
         own: &own,
         allow_http_loopback: false,

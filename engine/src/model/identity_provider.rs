@@ -70,6 +70,7 @@ impl IdentityProvider {
             grants: Vec::new(),
             ca_pem: self.ca_pem.clone(),
             allow_private: self.allow_private.clone(),
+            attestation: None,
             owner: None,
             enabled: self.enabled,
         }

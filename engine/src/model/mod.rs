@@ -36,5 +36,5 @@ pub use rule::{
 };
 pub use secret::{ClientSecret, StoredSecret, is_one_of};
 pub use snapshot::{Snapshot, Wanted};
-pub use trusted_issuer::{KeySource, TrustedIssuer};
+pub use trusted_issuer::{AttestationTerms, KeySource, TrustedIssuer};
 pub use webhook_secret::WebhookSecret;

@@ -284,6 +284,15 @@ impl Condition<'_> {
 }
 
 impl Text<'_> {
+    /// Whether this holds for the value or one of several. A glob has no value.
+    pub fn is_any(&self, holds: impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::Is(value) => holds(value),
+            Self::AnyOf(values) => values.iter().any(|value| holds(value)),
+            Self::Glob(_) => false,
+        }
+    }
+
     /// Whether `received` matches. An empty claim never does.
     pub fn matches(&self, case: LetterCase, received: &str) -> bool {
         !received.is_empty()
@@ -333,7 +342,9 @@ fn test<'a>(field: &Field, value: Option<&'a Value>) -> Option<Test<'a>> {
                     .map_or(Expected::AnyOf(Vec::new()), expected),
             }
         }),
-        Check::Equals(_) | Check::Identity(_) => value.map(|value| Test::Text(text(value))),
+        Check::Equals(_) | Check::Identity(_) | Check::Attested(_) => {
+            value.map(|value| Test::Text(text(value)))
+        }
         Check::File(_) => value.map(|value| Test::File(value.as_str().unwrap_or_default())),
         Check::Version { .. } => value.map(|value| {
             let (prefix, suffix) = value

@@ -392,6 +392,7 @@ mod tests {
             grants: Vec::new(),
             ca_pem: None,
             allow_private: Vec::new(),
+            attestation: None,
             owner: None,
             enabled: true,
         }

@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::attested::NumberResources;
 use crate::grant_type::GrantType;
 use crate::ids::TrustedIssuerId;
 use crate::profile::{Claims, Profile, Replay, Requirement, Terms, Unreadable};
@@ -51,6 +52,8 @@ pub struct TrustedIssuer {
     pub ca_pem: Option<String>,
     /// Private networks from which its keys may be fetched.
     pub allow_private: Vec<IpNet>,
+    /// What its keys may speak for, if the RPKI attests it; `None` if its keys need no attestation.
+    pub attestation: Option<AttestationTerms>,
     /// The folded name of the principal whose rules alone may use the issuer; `None` if all may.
     pub owner: Option<Arc<str>>,
     pub enabled: bool,
@@ -75,6 +78,15 @@ impl TrustedIssuer {
             .as_ref()
             .is_none_or(|owner| **owner == *principal)
     }
+}
+
+/// What a trusted issuer may speak for whose keys the RPKI vouches for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttestationTerms {
+    /// An attestation counts as far as it lies within them.
+    pub speaks_for: NumberResources,
+    /// The names of the trust anchors that count; `None` if all do.
+    pub trust_anchors: Option<Vec<String>>,
 }
 
 /// Where the keys of a trusted issuer come from.

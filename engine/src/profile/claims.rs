@@ -2,11 +2,13 @@
 //! Nothing is converted or normalised: a claim that is not as declared is unreadable.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::format::Format;
+use crate::attested::Attested;
 use crate::reason::Reason;
 
 /// Claims that identify no workload: all tokens of the issuer have the same value, or each has its
@@ -22,7 +24,10 @@ const MAX_ELEMENTS: usize = 1024;
 
 /// The claims of an assertion: a JSON object from the strict parser, not yet checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Claims(Map<String, Value>);
+pub struct Claims {
+    members: Map<String, Value>,
+    attested: Option<Arc<Attested>>,
+}
 
 /// What a profile declares of one claim.
 #[derive(Clone, Debug)]
@@ -94,7 +99,22 @@ const FEW_MEMBERS: usize = 64;
 impl Claims {
     /// Wraps an object that was parsed strictly: no member occurs twice.
     pub fn new(members: Map<String, Value>) -> Self {
-        Self(members)
+        Self {
+            members,
+            attested: None,
+        }
+    }
+
+    /// The same claims of an issuer for whose keys the RPKI vouches. It comes with the keys: no claim
+    /// can stand for it.
+    #[must_use]
+    pub fn attested_by(self, attested: Option<Arc<Attested>>) -> Self {
+        Self { attested, ..self }
+    }
+
+    /// What the RPKI says stands behind the keys of the issuer.
+    pub fn attested(&self) -> Option<&Arc<Attested>> {
+        self.attested.as_ref()
     }
 
     /// The claim at `path`: a top-level name, or a JSON Pointer if it begins with `/`. `null`
@@ -115,17 +135,17 @@ impl Claims {
 
     fn member(&self, name: &str) -> Option<&Value> {
         // For so few members, comparing lengths first costs a quarter of hashing `name`.
-        if self.0.len() > FEW_MEMBERS {
-            return self.0.get(name);
+        if self.members.len() > FEW_MEMBERS {
+            return self.members.get(name);
         }
-        self.0
+        self.members
             .iter()
             .find(|(known, _)| *known == name)
             .map(|(_, value)| value)
     }
 
     pub fn members(&self) -> &Map<String, Value> {
-        &self.0
+        &self.members
     }
 }
 

@@ -6,9 +6,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{ClaimKind, ClaimSpec, Claims, Format, Identity, Paste, Template, Unreadable};
+use crate::attested::{AsRange, NumberResources, prefix};
 use crate::reason::Reason;
+
+/// AS numbers in one claim.
+const MOST_ASNS: usize = 64;
 
 /// What a field identifies. The role decides what is pinned, what is disclosed, and when a rule
 /// counts as `renamed`.
@@ -80,6 +85,97 @@ pub enum Check {
     Identity(Identity),
     /// No check of its own: `false` in a rule means that ids are compared and names are not.
     MatchNames,
+    /// The RPKI attests the rule's value, or one of several, to the keys of the issuer. No claim stands
+    /// for that.
+    Attested(AttestedCheck),
+}
+
+/// The members of [`Check::Attested`].
+#[derive(Debug)]
+pub struct AttestedCheck {
+    pub resource: Resource,
+    /// A claim with AS numbers, which narrows what is attested if it is sent.
+    pub narrowed_by: Option<Arc<ClaimSpec>>,
+}
+
+/// A kind of Internet number resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resource {
+    /// An AS number, stored as `AS64496`.
+    Asn,
+    /// A prefix of IPv4 or IPv6 addresses, all of which must be attested.
+    Prefix,
+}
+
+impl Resource {
+    /// The stored form of a value; `None` if it is no such resource.
+    pub fn stored(self, text: &str) -> Option<String> {
+        match self {
+            Self::Asn => {
+                let asn = AsRange::parse(text)?.single()?;
+                Some(AsRange::one(asn).to_string())
+            }
+            Self::Prefix => prefix(text).map(|net| net.to_string()),
+        }
+    }
+
+    /// Whether all of a value is among resources.
+    pub fn is_among(self, text: &str, resources: &NumberResources) -> bool {
+        match self {
+            Self::Asn => AsRange::parse(text).is_some_and(|range| resources.covers_asns(range)),
+            Self::Prefix => prefix(text).is_some_and(|net| resources.covers_prefix(&net)),
+        }
+    }
+
+    /// What a value must be, as the predicate of an error.
+    pub fn described(self) -> &'static str {
+        match self {
+            Self::Asn => "must be one AS number, such as AS64496",
+            Self::Prefix => {
+                "must be a prefix whose bits beyond its length are zero, such as 192.0.2.0/24 or 2001:db8::/32"
+            }
+        }
+    }
+}
+
+impl AttestedCheck {
+    /// What is attested to the issuer of these claims, as far as they do not narrow it. Fails if
+    /// nothing is, or if the claim that narrows it cannot be read.
+    pub fn resources(&self, claims: &Claims) -> Result<NumberResources, Unreadable> {
+        let attested = claims.attested().ok_or(Unreadable::Missing)?;
+        let resources = attested.resources.clone();
+        let Some(claim) = &self.narrowed_by else {
+            return Ok(resources);
+        };
+        Ok(match asns_in(claim, claims)? {
+            Some(narrower) => resources.narrowed_to(&narrower),
+            None => resources,
+        })
+    }
+}
+
+/// The AS numbers in a claim that may be a number, a text or a list of both; `None` if it is not sent.
+pub fn asns_in(claim: &ClaimSpec, claims: &Claims) -> Result<Option<Vec<AsRange>>, Unreadable> {
+    let one = |value: &Value| match value {
+        Value::Number(number) => number
+            .as_u64()
+            .and_then(|number| u32::try_from(number).ok())
+            .map(AsRange::one)
+            .ok_or(Unreadable::Malformed),
+        Value::String(text) => AsRange::parse(text)
+            .filter(|range| range.single().is_some())
+            .ok_or(Unreadable::Malformed),
+        _ => Err(Unreadable::WrongType),
+    };
+    match claims.get(&claim.path) {
+        None => Ok(None),
+        Some(Value::Array(elements)) if elements.len() > MOST_ASNS => Err(Unreadable::Malformed),
+        Some(Value::Array(elements)) => {
+            elements.iter().map(one).collect::<Result<_, _>>().map(Some)
+        }
+        Some(value) => one(value).map(|range| Some(vec![range])),
+    }
 }
 
 /// The members of [`Check::Equals`].

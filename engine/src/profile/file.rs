@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::claims::{ClaimKind, LetterCase};
 use super::form::file::FormFile;
 use super::format::Format;
-use super::{PinMode, Replay, Role};
+use super::{PinMode, Replay, Resource, Role};
 use crate::reason::Reason;
 
 #[derive(Deserialize)]
@@ -59,6 +59,7 @@ pub(super) struct ProfileFile {
     pub plain_header: bool,
     #[serde(default)]
     pub token_review: bool,
+    pub attestation: Option<AttestationFile>,
     /// Makes this a profile for the people of an identity provider.
     pub people: Option<PeopleFile>,
     /// Remedies of reasons on this platform, by reason code.
@@ -66,6 +67,13 @@ pub(super) struct ProfileFile {
     pub remedies: BTreeMap<Reason, String>,
     /// How people write a rule; derived from the fields if it is absent.
     pub form: Option<FormFile>,
+}
+
+/// Whether the RPKI must vouch for the keys of an issuer.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum AttestationFile {
+    Required,
 }
 
 #[derive(Deserialize)]
@@ -161,6 +169,7 @@ pub(super) enum RequirementFile {
     TrustDomain(String),
     SubjectUri(String),
     SubjectName(String),
+    Attested(String),
 }
 
 #[derive(Deserialize)]
@@ -206,6 +215,15 @@ pub(super) enum CheckFile {
     Identity(IdentityFile),
     Upstream,
     MatchNames,
+    Attested(AttestedCheckFile),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AttestedCheckFile {
+    pub resource: Resource,
+    /// A claim with AS numbers that narrows what is attested if it is sent.
+    pub narrowed_by: Option<String>,
 }
 
 #[derive(Deserialize)]

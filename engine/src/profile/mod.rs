@@ -30,7 +30,9 @@ use serde::{Deserialize, Serialize};
 
 pub use claims::{ClaimKind, ClaimSpec, Claims, LetterCase, Unreadable, is_of_the_workload};
 pub use compile::ProfileError;
-pub use field::{Check, Equals, Field, FileCheck, ReusableFile, Revision, Role};
+pub use field::{
+    AttestedCheck, Check, Equals, Field, FileCheck, Resource, ReusableFile, Revision, Role, asns_in,
+};
 pub use form::{Entry, Form, Input};
 pub use format::{Format, is_trust_domain, registrable_domain, trust_domain_of};
 pub use identity::Identity;
@@ -42,6 +44,7 @@ pub use template::Template;
 pub use terms::Terms;
 pub use width::{Narrowing, texts};
 
+use crate::attested::Attested;
 use crate::reason::Reason;
 
 /// A compiled profile: every claim and field that its file names is resolved.
@@ -100,6 +103,8 @@ pub struct Profile {
     pub plain_header: bool,
     /// Whether the platform has the `TokenReview` API of Kubernetes.
     pub token_review: bool,
+    /// Whether keys of its issuers count only if the RPKI attests resources to them.
+    pub attestation: bool,
     /// Set in a profile for the people of an identity provider, which no trusted issuer may have.
     pub people: Option<People>,
     /// How to remove the cause of a refusal on this platform, where [`Reason::remedy`] is too
@@ -267,6 +272,26 @@ impl Profile {
             .iter()
             .try_for_each(|requirement| requirement.check(claims, terms))?;
         self.pairs.iter().try_for_each(|pair| pair.check(claims))
+    }
+
+    /// What the RPKI attests to the issuer of these claims, as far as they do not narrow it.
+    pub fn attested(&self, claims: &Claims) -> Option<Attested> {
+        let attested = claims.attested()?;
+        let narrower = self
+            .requirements
+            .iter()
+            .find_map(|requirement| match requirement {
+                Requirement::Attested(claim) => asns_in(claim, claims).ok()?,
+                _ => None,
+            });
+        let resources = attested.resources.clone();
+        Some(Attested {
+            resources: match narrower {
+                Some(asns) => resources.narrowed_to(&asns),
+                None => resources,
+            },
+            ..(**attested).clone()
+        })
     }
 
     /// Whether the platform's own services accept this audience; a trusted issuer must not.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::claims::{ClaimSpec, Claims, Unreadable};
+use super::field::asns_in;
 use super::format::trust_domain_of;
 use super::pair::Inconsistent;
 use super::terms::Terms;
@@ -34,6 +35,9 @@ pub enum Requirement {
     SubjectUri(Arc<ClaimSpec>),
     /// The claim names an account of the trusted issuer's `subject_domain`.
     SubjectName(Arc<ClaimSpec>),
+    /// The RPKI attests resources to the keys of the issuer, and the AS numbers in the claim, if it is
+    /// sent, are among them.
+    Attested(Arc<ClaimSpec>),
 }
 
 impl Requirement {
@@ -68,11 +72,25 @@ impl Requirement {
             Self::SubjectName(claim) => {
                 (claim, claim.text(claims).map(|_| ()).map_err(Reason::from))
             }
+            Self::Attested(claim) => (claim, attested(claim, claims)),
         };
         verdict.map_err(|reason| Inconsistent {
             reason,
             claim: claim.path.clone(),
         })
+    }
+}
+
+fn attested(claim: &ClaimSpec, claims: &Claims) -> Result<(), Reason> {
+    let attested = claims.attested().ok_or(Reason::AttestationMissing)?;
+    let named = asns_in(claim, claims)?.unwrap_or_default();
+    if named
+        .into_iter()
+        .all(|range| attested.resources.covers_asns(range))
+    {
+        Ok(())
+    } else {
+        Err(Reason::ResourceNotAttested)
     }
 }
 

@@ -165,6 +165,33 @@ reasons! {
     UpstreamUnavailable = "upstream_unavailable" Upstream Anyone: "the issuer's keys cannot be fetched at the moment",
         "The trusted issuer's discovery document or key set cannot be fetched or read, and no keys recent enough are held. The assertion was not judged and not used up.",
         "Try again after the time in Retry-After. The operator finds the cause in the log, and can test it with POST /admin/v1/trusted-issuers/{name}/refresh-keys.";
+    AttestationMissing = "attestation_missing" Upstream Anyone: "the issuer's keys carry no attestation",
+        "The trusted issuer's keys count only if the RPKI vouches for them, and the key set has no member rpki_attestation. The assertion was not judged and not used up.",
+        "The network that runs the issuer must publish its key set with an attestation. Try again after the time in Retry-After.";
+    AttestationStale = "attestation_stale" Upstream Anyone: "the attestation of the issuer's keys cannot be verified at the moment",
+        "This server's copy of the RPKI has no current manifest or CRL on the path of the attestation. The assertion was not judged and not used up.",
+        "The operator must see to it that the validator beside this server runs: detail names the object. Try again after the time in Retry-After.";
+    AttestationMalformed = "attestation_malformed" Assertion Anyone: "the attestation of the issuer's keys cannot be read",
+        "The member rpki_attestation of the key set is no RPKI signed message, or the set could be written in more than one way, so that it cannot be signed. detail says what is wrong.",
+        "The network that runs the issuer must sign its key set anew and publish it unchanged.";
+    AttestationPurpose = "attestation_purpose" Assertion Anyone: "the attestation of the issuer's keys was made for something else",
+        "The signed message has another content type, audience or purpose than this server is configured for.",
+        "The object identifiers of both sides must agree: none is allocated yet. This server's are in its configuration, rpki.rsm.";
+    AttestationMismatch = "attestation_mismatch" Assertion Anyone: "the attestation is not of these keys",
+        "The key set was changed after it was attested, or the attestation is of another issuer's set.",
+        "The network that runs the issuer must have its current key set attested.";
+    AttestationExpired = "attestation_expired" Assertion Anyone: "the attestation of the issuer's keys has expired",
+        "The certificate of the attestation, or one above it, is not valid now.",
+        "The network that runs the issuer must have its key set attested anew.";
+    AttestationUntrusted = "attestation_untrusted" Assertion Anyone: "nothing that is trusted vouches for the issuer's keys",
+        "The path of the attestation does not end at a trust anchor that counts, a signature on it is wrong, or resources go beyond what the path gives.",
+        "Compare the trust anchors and what the trusted issuer speaks for with the resources of the network; carnet attestation verify shows every step.";
+    AttestationRevoked = "attestation_revoked" Assertion Anyone: "the attestation of the issuer's keys was revoked",
+        "A CRL names the certificate of the attestation, or one above it.",
+        "If the network that runs the issuer did not mean to, it must have its key set attested anew.";
+    AttestationRolledBack = "attestation_rolled_back" Assertion Anyone: "the issuer's keys are older than ones that were seen before",
+        "A key set that was attested later was already used, so this one may be withdrawn.",
+        "If the network that runs the issuer went back on purpose, the operator lets the server forget: POST /admin/v1/trusted-issuers/{name}/refresh-keys?forget=true.";
     SignatureInvalid = "signature_invalid" Assertion Anyone: "the assertion's signature is not valid",
         "The signature was not made with the key that the header names.",
         "Send the token unchanged. If it is unchanged, it is from another issuer than it says.";
@@ -186,6 +213,9 @@ reasons! {
     ClaimInconsistent = "claim_inconsistent" Assertion Anyone: "two claims contradict each other",
         "Claims that say one thing twice do not agree, for example repository and repository_owner, or ref and ref_type, or exp lies before iat.",
         "Report it to the platform: its own tokens agree with themselves.";
+    ResourceNotAttested = "resource_not_attested" Assertion Anyone: "the assertion names an AS number that its issuer may not speak for",
+        "The claim asn holds a number that the RPKI does not attest to the issuer's keys, or that the trusted issuer does not speak for.",
+        "Compare the claim with the resources of the attestation; the trusted issuer shows them as attested.";
     AudMismatch = "aud_mismatch" Assertion Anyone: "the assertion is for another audience",
         "aud is not one of the audiences that are accepted for this issuer. The answer lists them as accepted_audiences.",
         "Let the job request a token from its platform with one of the accepted audiences. The platform's default audience is shared by all its users and never accepted.";
@@ -314,6 +344,12 @@ reasons! {
     EmailMismatch = "email_mismatch" Assertion Proved: "the assertion is for another e-mail address",
         "The address, or its domain, is not that of the rule. Only the domain is compared without letter case, and a domain does not include those below it.",
         "Correct the rule.";
+    AsnMismatch = "asn_mismatch" Assertion Proved: "another AS number stands behind the issuer's keys",
+        "The rule is for an AS number that the RPKI does not attest to the keys of the issuer, or that the assertion leaves out of its claim asn.",
+        "Compare the rule's asn with the resources of the attestation.";
+    PrefixMismatch = "prefix_mismatch" Assertion Proved: "other addresses stand behind the issuer's keys",
+        "The rule is for a prefix that the RPKI does not attest as a whole to the keys of the issuer.",
+        "Compare the rule's prefix with the resources of the attestation.";
     UpstreamMismatch = "upstream_mismatch" Assertion Proved: "another provider vouches for the identity",
         "The trusted issuer is a broker, and the provider behind it is not the one the rule names: the same address can be somebody else's there.",
         "Sign in with the provider that the rule names, or correct upstream.";

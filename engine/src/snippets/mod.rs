@@ -205,6 +205,7 @@ mod tests {
             grants: vec![GrantType::JwtBearer, GrantType::TokenExchange],
             ca_pem: None,
             allow_private: Vec::new(),
+            attestation: None,
             owner: None,
             enabled: true,
         }

@@ -116,7 +116,11 @@ pub fn visit_claims_read(
             Some(Check::File(file)) => visit_claim(&file.claim),
             Some(Check::ReusableFile(file)) => visit_claim(&file.claim),
             Some(
-                Check::Choice { .. } | Check::Upstream | Check::Identity(_) | Check::MatchNames,
+                Check::Choice { .. }
+                | Check::Upstream
+                | Check::Identity(_)
+                | Check::MatchNames
+                | Check::Attested(_),
             )
             | None => {}
         }
@@ -136,6 +140,10 @@ fn holds(field: &Field, test: &Test<'_>, claims: &Claims, terms: &Terms) -> Resu
         }
         (Check::Identity(identity), Test::Text(wanted)) => {
             wanted.matches(LetterCase::Exact, &identity.render(claims)?)
+        }
+        (Check::Attested(attested), Test::Text(wanted)) => {
+            let resources = attested.resources(claims)?;
+            wanted.is_any(|value| attested.resource.is_among(value, &resources))
         }
         (Check::Flag { claim, wanted }, Test::Flag) => claim.says(*wanted, claims)?,
         (Check::Present { claim, .. }, Test::Present) => match claim.text(claims)? {
@@ -388,6 +396,10 @@ pub fn received(condition: &Condition<'_>, profile: &Profile, claims: &Claims) -
             json!({ "path": claim(&check.claim), "sha": claim(&check.commit) })
         }
         (_, Some(Check::ReusableFile(check))) => claim(&check.claim),
+        (_, Some(Check::Attested(check))) => match check.resources(claims) {
+            Ok(resources) => resources.shown(),
+            Err(_) => Value::Null,
+        },
         (_, Some(Check::Choice { .. } | Check::Upstream | Check::MatchNames) | None) => Value::Null,
     }
 }

@@ -24,6 +24,7 @@ pub fn verifier(toy: &ToyRpki) -> Verifier {
         TrustAnchors::read(&toy.tal_dir()).unwrap(),
         RepositoryCopy::rpki_client(toy.cache()),
         MessageProfile::new(CONTENT_TYPE, AUDIENCE, PURPOSE).unwrap(),
+        90 * 86400,
     )
 }
 

@@ -14,7 +14,7 @@ use crate::ids::{self, EventId};
 use crate::store::{Store, StoreError};
 
 /// How many of the latest events are counted.
-const MOST_COUNTED: u64 = 2_000;
+const MOST_COUNTED: u64 = 1_000;
 /// Events that are not indexed yet are looked through for those of a principal, in so many chunks of so
 /// many events.
 const RECENT_CHUNKS: u32 = 4;

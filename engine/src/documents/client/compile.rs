@@ -138,6 +138,7 @@ impl ClientDocument {
             grants: Vec::new(),
             ca_pem: None,
             allow_private: Vec::new(),
+            attestation: None,
             owner: None,
             enabled: true,
         })

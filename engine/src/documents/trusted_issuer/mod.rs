@@ -1,11 +1,14 @@
 //! Trusted issuers: the document, its checks, and its compiled form
 //! (`docs/src/reference/admin-api.md`).
 
+mod attestation;
 mod conflicts;
 mod keys;
 mod read;
 mod terms;
 mod url;
+
+pub use attestation::AttestationDocument;
 
 pub(super) use read::{algorithms, networks};
 pub(super) use url::{check_https, check_issuer};
@@ -82,6 +85,9 @@ pub struct TrustedIssuerDocument {
     /// Private networks from which the issuer's keys may be fetched, such as `10.0.0.0/8`.
     #[schema(value_type = Option<Vec<String>>)]
     pub allow_private: Option<Vec<IpNet>>,
+    /// By what the RPKI must vouch for the issuer's keys; only and always with the profile `rpki`.
+    /// Experimental.
+    pub attestation: Option<AttestationDocument>,
     /// Whether a profile for any platform is kept although a profile knows the issuer's platform.
     pub profile_forced: Option<bool>,
     /// The only principal whose rules may use this issuer, by name; null for every principal.
@@ -119,7 +125,7 @@ impl Document for TrustedIssuerDocument {
             "skip_email_verification": compiled.terms.skip_email_verification,
             "grants": compiled.grants.iter().map(|grant| grant.short_name()).collect::<Vec<_>>(),
             "ca_pem": self.ca_pem, "allow_private": compiled.allow_private, "owner": self.owner,
-            "profile_forced": self.profile_forced.unwrap_or(false),
+            "profile_forced": self.profile_forced.unwrap_or(false), "attestation": self.attestation,
         });
         if let Value::Object(effective) = effective {
             shown.extend(effective);
@@ -256,6 +262,7 @@ impl TrustedIssuerDocument {
                 .collect(),
             ca_pem: self.ca_pem.clone(),
             allow_private: self.allow_private.clone().unwrap_or_default(),
+            attestation: self.attestation.as_ref().map(AttestationDocument::terms),
             owner: self
                 .owner
                 .as_ref()

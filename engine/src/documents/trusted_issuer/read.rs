@@ -7,6 +7,7 @@ use carnet_jose::Algorithm;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
+use super::attestation::attestation;
 use super::keys::keys;
 use super::terms::{Members, members};
 use super::{AssertionGrant, TrustedIssuerDocument};
@@ -89,6 +90,7 @@ pub(super) fn read(
                 .map(|()| pem.to_owned())
         }),
         allow_private: networks(&mut reader),
+        attestation: attestation(&mut reader, profile, context),
         profile_forced: reader.boolean("profile_forced"),
         owner: reader.name("owner"),
         enabled: reader.boolean("enabled").unwrap_or(true),

@@ -3,8 +3,8 @@
 use super::{Claims, find};
 use crate::profile::file::{CheckFile, OneOrMore, PairFile, PasteFile, RequirementFile};
 use crate::profile::{
-    Address, Check, Equals, FileCheck, Identity, Pair, Paste, Requirement, ReusableFile, Revision,
-    Template,
+    Address, AttestedCheck, Check, Equals, FileCheck, Identity, Pair, Paste, Requirement,
+    ReusableFile, Revision, Template,
 };
 use crate::reason::Reason;
 
@@ -76,6 +76,14 @@ pub(super) fn check(file: &CheckFile, claims: &Claims) -> Result<Check, String> 
         }
         CheckFile::Upstream => Check::Upstream,
         CheckFile::MatchNames => Check::MatchNames,
+        CheckFile::Attested(file) => Check::Attested(AttestedCheck {
+            resource: file.resource,
+            narrowed_by: file
+                .narrowed_by
+                .as_deref()
+                .map(|name| find(claims, name))
+                .transpose()?,
+        }),
     })
 }
 
@@ -162,5 +170,6 @@ pub(super) fn requirement(file: &RequirementFile, claims: &Claims) -> Result<Req
         RequirementFile::TrustDomain(name) => Requirement::TrustDomain(find(claims, name)?),
         RequirementFile::SubjectUri(name) => Requirement::SubjectUri(find(claims, name)?),
         RequirementFile::SubjectName(name) => Requirement::SubjectName(find(claims, name)?),
+        RequirementFile::Attested(name) => Requirement::Attested(find(claims, name)?),
     })
 }

@@ -148,6 +148,13 @@ fn control(field: &Field, pins: PinMode) -> (Input, Spelling) {
         Check::ReusableFile(_) => (one, Spelling::Called),
         Check::Upstream => (one, Spelling::Upstream),
         Check::File(_) | Check::Version { .. } | Check::Identity(_) => (one, texts(false)),
+        Check::Attested(_) => (
+            Input::Text {
+                many: true,
+                globs: false,
+            },
+            texts(false),
+        ),
     }
 }
 

@@ -162,6 +162,7 @@ fn member(
         Check::ReusableFile(_) => called::called(value),
         Check::Identity(_) => one(values::text(value).map(Value::String)),
         Check::Upstream => terms::upstream(value, terms),
+        Check::Attested(check) => one(values::attested(check.resource, value)),
     }
 }
 

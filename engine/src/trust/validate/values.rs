@@ -1,9 +1,9 @@
 //! Validates and normalises single values: plain ones, globs, file names and version templates.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::profile::glob::{MAX_PATTERN_BYTES, MAX_STARS, matches, stars};
-use crate::profile::{ClaimKind, Equals, FileCheck, Format, LetterCase};
+use crate::profile::{ClaimKind, Equals, FileCheck, Format, LetterCase, Resource};
 
 const MAX_TEXT_BYTES: usize = 1024;
 /// Most alternatives of one condition: each costs work at every request.
@@ -47,6 +47,33 @@ pub(super) fn equal(
             )]))),
             _ => Err("must be a plain value, {\"glob\": \"…\"} or {\"any_of\": […]}".to_owned()),
         },
+        value => plain(value),
+    }
+}
+
+/// The stored form of an Internet number resource or of several.
+pub(super) fn attested(resource: Resource, value: &Value) -> Result<Value, String> {
+    let plain = |value: &Value| {
+        let text = match value {
+            Value::String(text) => text.trim().to_owned(),
+            Value::Number(number) => number.to_string(),
+            _ => String::new(),
+        };
+        let stored = resource.stored(&text).map(Value::String);
+        stored.ok_or_else(|| resource.described().to_owned())
+    };
+    match value {
+        Value::Object(matcher) => match (matcher.get("any_of"), matcher.len()) {
+            (Some(Value::Array(values)), 1) if values.len() > MAX_ALTERNATIVES => Err(too_many()),
+            (Some(Value::Array(values)), 1) if !values.is_empty() => {
+                let values: Vec<Value> = values.iter().map(plain).collect::<Result<_, _>>()?;
+                Ok(json!({ "any_of": values }))
+            }
+            _ => {
+                Err("must be a plain value or {\"any_of\": […]} with at least one value".to_owned())
+            }
+        },
+        Value::Array(_) => Err("must be one value; for several write {\"any_of\": […]}".to_owned()),
         value => plain(value),
     }
 }
