@@ -132,12 +132,12 @@ pub async fn explain_request(
 }
 
 /// Explains what a token request with these claims of `issuer` would get. The claims are taken as
-/// signed.
+/// signed. They are a refusal if the RPKI has to vouch for the issuer's keys, and does not.
 pub fn explain_claims(
     context: &DecisionContext<'_>,
     mode: Mode<'_>,
     issuer: &Arc<TrustedIssuer>,
-    claims: Claims,
+    claims: Result<Claims, Refusal>,
     (grant_type, access): (GrantType, &AccessRequest),
     proved: Option<Confirmation>,
 ) -> Explanation {
@@ -156,7 +156,7 @@ pub fn explain_claims(
         if !takes {
             return Err(Reason::IssUnknown.into());
         }
-        AssumedAssertion::of_claims(issuer.clone(), claims, (recipient, context.now))
+        AssumedAssertion::of_claims(issuer.clone(), claims?, (recipient, context.now))
     });
     let assertion = match assumed {
         Ok(assertion) => assertion,

@@ -55,7 +55,7 @@ pub struct Facts {
     pub permitted: Option<Value>,
     /// The limit that the value exceeds, in seconds.
     pub limit: Option<i64>,
-    /// What is malformed in the caller's own input.
+    /// What is malformed in the caller's own input, or in what its issuer publishes.
     pub malformed: Option<String>,
     /// How to remove the cause on the platform of the assertion, where its profile says so.
     pub remedy: Option<Arc<str>>,

@@ -16,6 +16,7 @@ mod events;
 mod explanations;
 mod front_doors;
 mod inspection;
+mod key_sets;
 mod managed;
 mod notifications;
 mod objects;
@@ -48,6 +49,7 @@ pub use clients::{MAX_SECRET_OVERLAP_SECONDS, SECRET_OVERLAP_SECONDS, rotate_sec
 pub use counts::{COUNTED_DAYS, Counts, DayCounts, counts};
 pub use explanations::explain;
 pub use inspection::{Inspection, inspect};
+pub use key_sets::forget_newest_keys;
 pub use managed::{Managed, Occasion};
 pub use notifications::{rotate_webhook_secret, send_test};
 pub use objects::{exported, find, list, preview, shown, warnings};

@@ -29,6 +29,9 @@ enum IssuersCommand {
     RefreshKeys {
         /// The name or id of the trusted issuer.
         name: String,
+        /// Let an attested key set be older than the newest that was seen.
+        #[arg(long)]
+        forget: bool,
         #[command(flatten)]
         target: ServerArgs,
     },
@@ -48,18 +51,24 @@ enum IssuersCommand {
 pub async fn run(args: &IssuersArgs, as_json: bool) -> Result<Conclusion, CommandError> {
     match &args.command {
         IssuersCommand::List(target) => list_kind(Kind::TrustedIssuer, target, as_json).await,
-        IssuersCommand::RefreshKeys { name, target } => refresh(name, target, as_json).await,
+        IssuersCommand::RefreshKeys {
+            name,
+            forget,
+            target,
+        } => refresh(name, *forget, target, as_json).await,
         IssuersCommand::Status { name, target } => status(name.as_deref(), target, as_json).await,
     }
 }
 
 async fn refresh(
     name: &str,
+    forget: bool,
     target: &ServerArgs,
     as_json: bool,
 ) -> Result<Conclusion, CommandError> {
     let client = AdminClient::new(target).await?;
-    let path = format!("/trusted-issuers/{}/refresh-keys", in_path(name));
+    let query = if forget { "?forget=true" } else { "" };
+    let path = format!("/trusted-issuers/{}/refresh-keys{query}", in_path(name));
     let answer = client.send(Method::POST, &path, None).await?;
     let keys = answer.ok_about("trusted issuer", name)?;
     if as_json {

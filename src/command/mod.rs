@@ -7,6 +7,7 @@
 mod admin_client;
 mod admin_token;
 mod apply;
+mod attestation;
 mod audit;
 mod check;
 mod clients;
@@ -43,12 +44,19 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 
+/// The release, and the features that were compiled in besides.
+const VERSION: &str = if cfg!(feature = "rpki") {
+    concat!(env!("CARGO_PKG_VERSION"), " (features: rpki)")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 /// An OAuth 2.0 authorization server for package registries: it exchanges the signed token that a
 /// CI platform issues to a job for a short-lived access token of the registry.
 #[derive(Debug, Parser)]
 #[command(
     name = "carnet",
-    version,
+    version = VERSION,
     propagate_version = true,
     max_term_width = 100
 )]
@@ -136,6 +144,11 @@ enum Command {
     /// Show the effective configuration and where each value comes from.
     #[command(after_help = "Example:\n  carnet config show --config /etc/carnet.toml")]
     Config(config::ConfigArgs),
+    /// Verify attestations of key sets by the RPKI. Experimental.
+    #[command(
+        after_help = "Example:\n  carnet attestation verify https://as64496.example/jwks --config /etc/carnet.toml"
+    )]
+    Attestation(attestation::AttestationArgs),
     /// List the platform profiles, and show the fields that rules of a profile may use.
     #[command(after_help = "Example:\n  carnet profiles show github-actions")]
     Profiles(profiles::ProfilesArgs),
@@ -308,6 +321,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Tokens(args) => tokens::run(&args, json).await,
         Command::Check(config) => check::run(&config, json).await,
         Command::Config(args) => config::run(&args, json),
+        Command::Attestation(args) => attestation::run(&args, json).await,
         Command::Profiles(args) => profiles::run(&args, json),
         Command::Completions(args) => Ok(completions::run(&args)),
         Command::Healthcheck(args) => healthcheck::run(&args, json).await,

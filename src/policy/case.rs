@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
-use crate::documents::Bundle;
+use crate::documents::{Bundle, SpeaksFor};
 
 /// Parameters of the token request that a case may have. The token itself is not among them: it is
 /// that of the case.
@@ -64,6 +64,8 @@ pub struct Context {
     pub issuer: Option<String>,
     /// The `kid`s in the platform's key set; `None` means that every `kid` is in it.
     pub keys: Option<Vec<String>>,
+    /// What the RPKI attests to the issuer's keys; by default nothing.
+    pub attested: Option<SpeaksFor>,
     #[serde(default)]
     pub used: Vec<UsedAssertion>,
     /// States of rules, by name. Rules without an entry have the state that saving gives them.

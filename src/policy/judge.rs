@@ -16,6 +16,7 @@ use crate::assertion::{
     Assertion as _, AssertionContent, AssumedAssertion, Recipient, SingleUseKey,
     UnverifiedAssertion,
 };
+use crate::attested::Attested;
 use crate::client::Admitted;
 use crate::clock::Timestamp;
 use crate::config::OwnUrls;
@@ -25,7 +26,7 @@ use crate::form::TokenForm;
 use crate::grant::{ACCESS_TOKEN, JWT, declared, read_form, through_front_door};
 use crate::grant_type::GrantType;
 use crate::key_material::OpenSsl;
-use crate::model::DecisionContext;
+use crate::model::{DecisionContext, TrustedIssuer};
 use crate::principal::Entitlement;
 use crate::profile::{Profile, Profiles};
 use crate::reason::Reason;
@@ -33,6 +34,8 @@ use crate::refusal::Refusal;
 
 /// The server's issuer URL in cases that name none.
 const OWN: &str = "https://carnet.case.invalid";
+/// How long attestations of case files last, in seconds: longer than any token.
+const ATTESTED_FOR: i64 = 86_400;
 
 /// Judges a case. The text beside a refusal is its detail, or else the claim or parameter that it
 /// is about.
@@ -278,7 +281,19 @@ fn assertion(
     let unverified = UnverifiedAssertion::parse(&text)?;
     let issuer = unverified.issuer(&context.rules, recipient)?;
     let keys = case.context.keys.as_deref();
+    let unverified = unverified.attested_by(attested(case, &issuer, context.now));
     unverified.assume(issuer, keys, (recipient, context.now))
+}
+
+/// What the RPKI attests in this case, as far as the issuer may speak for it.
+fn attested(case: &Case, issuer: &TrustedIssuer, now: Timestamp) -> Option<Arc<Attested>> {
+    let terms = issuer.attestation.as_ref()?;
+    let attested = case.context.attested.as_ref()?.resources();
+    Some(Arc::new(Attested {
+        resources: attested.intersection(&terms.speaks_for),
+        trust_anchor: String::new(),
+        use_until: now.plus_seconds(ATTESTED_FOR),
+    }))
 }
 
 fn was_used(case: &Case, assertion: &AssertionContent, package: Option<&str>) -> bool {

@@ -73,7 +73,7 @@ pub(super) fn refuse(failure: &AttestationFailure, wait_seconds: u32) -> Refusal
     } else {
         Refusal::new(failure.reason)
     };
-    refusal.with_detail(format!("{}: {}", failure.step, failure.detail))
+    refusal.malformed(format!("{}: {}", failure.step, failure.detail))
 }
 
 impl UpstreamKeys {

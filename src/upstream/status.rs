@@ -35,6 +35,52 @@ pub struct KeyStatus {
     pub next_fetch_at: Option<String>,
     /// Until when the cached keys are used if no fetch succeeds.
     pub usable_until: Option<String>,
+    /// What the RPKI attests to the keys; `null` for an issuer whose keys need no attestation, or
+    /// that were not fetched yet.
+    pub attested: Option<AttestationStatus>,
+}
+
+/// What the RPKI attests to the keys of a trusted issuer, or at which step that failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct AttestationStatus {
+    /// The AS numbers that the keys stand for, as far as the issuer speaks for them.
+    pub asns: Vec<String>,
+    /// The same of prefixes.
+    pub prefixes: Vec<String>,
+    /// The trust anchor at the end of the path.
+    pub trust_anchor: Option<String>,
+    /// Until when the attestation counts without being looked at again.
+    pub use_until: Option<String>,
+    /// The step at which the last verification failed, such as `revoked`.
+    pub step: Option<String>,
+    /// What was found there.
+    pub detail: Option<String>,
+}
+
+impl AttestationStatus {
+    fn of(held: &CachedKeys, now: Timestamp) -> Option<Self> {
+        let failure = held.unattested(now);
+        let attested = held.attested.as_ref();
+        let attested = attested.and_then(|keys| keys.at(now).ok());
+        if failure.is_none() && attested.is_none() {
+            return None;
+        }
+        let texts = |name: &str| {
+            let shown = attested.map(|attested| attested.resources.shown());
+            let list = shown.and_then(|shown| shown.get(name)?.as_array().cloned());
+            let list = list.unwrap_or_default().into_iter();
+            list.filter_map(|text| text.as_str().map(str::to_owned))
+                .collect()
+        };
+        Some(Self {
+            asns: texts("asns"),
+            prefixes: texts("prefixes"),
+            trust_anchor: attested.map(|attested| attested.trust_anchor.clone()),
+            use_until: attested.map(|attested| attested.use_until.to_string()),
+            step: failure.as_ref().map(|failure| failure.step.to_owned()),
+            detail: failure.map(|failure| failure.detail),
+        })
+    }
 }
 
 /// The state of the keys of a trusted issuer.
@@ -117,6 +163,7 @@ impl UpstreamKeys {
             usable_until: held
                 .filter(|held| held.keys.is_some() && !is_static)
                 .map(|held| text(usable_until(held))),
+            attested: held.and_then(|held| AttestationStatus::of(held, now)),
         }
     }
 }

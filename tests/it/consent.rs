@@ -1316,7 +1316,7 @@ fn at_the_door(world: &World) -> Explanation {
         &context,
         mode,
         issuer,
-        Claims::new(claims),
+        Ok(Claims::new(claims)),
         (GrantType::JwtBearer, &access),
         None,
     )

@@ -27,6 +27,8 @@ mod admin;
 mod apply_command;
 mod assertion;
 mod attenuation;
+#[cfg(feature = "rpki")]
+mod attestation;
 mod audit;
 mod audit_command;
 mod audit_export;

@@ -108,7 +108,9 @@ fn read_by(check: &Check) -> Vec<&ClaimSpec> {
         Check::File(file) => vec![&*file.claim],
         Check::ReusableFile(file) => vec![&*file.claim],
         Check::Identity(identity) => identity.claims().map(|claim| &**claim).collect(),
-        Check::Choice { .. } | Check::Upstream | Check::MatchNames => Vec::new(),
+        Check::Choice { .. } | Check::Upstream | Check::MatchNames | Check::Attested(_) => {
+            Vec::new()
+        }
     }
 }
 

@@ -51,7 +51,7 @@ pub use principal::PrincipalDocument;
 pub use reader::Reader;
 pub use resource_server::is_resource;
 pub use resource_server::{DEFAULT_PREFIX, MAX_TOKEN_LIFETIME_SECONDS, ResourceServerDocument};
-pub use trusted_issuer::{MAX_ASSERTION_LIFETIME_SECONDS, TrustedIssuerDocument};
+pub use trusted_issuer::{MAX_ASSERTION_LIFETIME_SECONDS, SpeaksFor, TrustedIssuerDocument};
 
 use crate::clock::Timestamp;
 use crate::own_urls::OwnUrls;

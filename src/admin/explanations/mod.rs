@@ -121,6 +121,8 @@ async fn answer(
         Ok((access, declared(&form)?))
     });
     let (access, proved) = access.map_err(|refusal| problem(refusal.into()))?;
+    let attested = app.upstream.attested(issuer).await;
+    let claims = attested.map(|attested| Claims::new(claims).attested_by(attested));
     let mode = Mode::Preview {
         limits: &app.limits,
         used: false,
@@ -130,7 +132,7 @@ async fn answer(
         &context,
         mode,
         issuer,
-        Claims::new(claims),
+        claims,
         (grant_type, &access),
         proved,
     ))

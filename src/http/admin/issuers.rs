@@ -22,7 +22,13 @@ use crate::model::TrustedIssuer;
 
 pub fn routes() -> DescribedRoutes {
     let any = || json!({ "type": "object" });
-    let refreshing = Operation::new("Fetch a trusted issuer's keys now").answer(
+    let refreshing = Operation::new("Fetch a trusted issuer's keys now")
+        .query(
+            "forget",
+            &json!({ "type": "boolean" }),
+            "Whether an attested key set may be older than the newest that was seen; needs `admin`.",
+        )
+        .answer(
         "200",
         "The keys that can be used.",
         &any(),
@@ -51,15 +57,30 @@ pub fn routes() -> DescribedRoutes {
         .route(Method::Get, "/trusted-issuer-status", statuses, all)
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefreshQuery {
+    #[serde(default)]
+    forget: bool,
+}
+
 /// `POST /admin/v1/trusted-issuers/{name}/refresh-keys`
 async fn refresh(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
     caller: AdminCaller,
+    query: Result<Query<RefreshQuery>, QueryRejection>,
 ) -> Response {
     respond(async {
         let author = guard(&app, &caller, Access::Write).await?;
+        let Ok(Query(query)) = query else {
+            return Err(bad_query("the query must hold only forget (true or false)"));
+        };
         let issuer = find(&app, &name, &author).await?;
+        if query.forget {
+            let forgotten = admin::forget_newest_keys(&app, &issuer, &author).await;
+            forgotten.map_err(rejected)?;
+        }
         match app.upstream.refresh(&issuer).await {
             Ok(keys) => Ok(
                 Json(json!({ "keys": keys.ids(), "unusable": keys.unusable() })).into_response(),

@@ -47,20 +47,23 @@ pub struct SpeaksFor {
     pub prefixes: Vec<String>,
 }
 
+impl SpeaksFor {
+    /// Those that are well-formed.
+    pub fn resources(&self) -> NumberResources {
+        let asns = self.asns.iter().filter_map(|text| AsRange::parse(text));
+        let prefixes = self.prefixes.iter().filter_map(|text| prefix(text));
+        NumberResources::of_documents(&asns.collect::<Vec<_>>(), &prefixes.collect::<Vec<_>>())
+    }
+}
+
 fn all_forms() -> Vec<AttestationForm> {
     vec![AttestationForm::Rsm]
 }
 
 impl AttestationDocument {
     pub(super) fn terms(&self) -> AttestationTerms {
-        let SpeaksFor { asns, prefixes } = &self.speaks_for;
-        let asns: Vec<_> = asns
-            .iter()
-            .filter_map(|text| AsRange::parse(text))
-            .collect();
-        let prefixes: Vec<_> = prefixes.iter().filter_map(|text| prefix(text)).collect();
         AttestationTerms {
-            speaks_for: NumberResources::of_documents(&asns, &prefixes),
+            speaks_for: self.speaks_for.resources(),
             trust_anchors: self.trust_anchors.clone(),
         }
     }

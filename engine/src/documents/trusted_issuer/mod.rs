@@ -8,7 +8,7 @@ mod read;
 mod terms;
 mod url;
 
-pub use attestation::AttestationDocument;
+pub use attestation::{AttestationDocument, SpeaksFor};
 
 pub(super) use read::{algorithms, networks};
 pub(super) use url::{check_https, check_issuer};

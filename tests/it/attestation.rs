@@ -1,0 +1,649 @@
+//! Trusted issuers for whose keys the RPKI vouches. The RPKI is a toy that `openssl` alone has built; the
+//! copy of it lies where `rpki-client` would put it.
+
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use carnet_toy_rpki::{
+    AUDIENCE, Attestation, CONTENT_TYPE, Holdings, PURPOSE, SignedMessage, ToyRpki, Window,
+};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Claims, FakeIssuer, TestKey, TestServer, World, github};
+
+const PEER: &str = "https://as64496.test";
+/// The agent for whom the rule is.
+const AGENT: &str = "agent-7";
+
+/// A server that trusts the provider of a network, and that network's RPKI.
+struct Peering {
+    world: World,
+    toy: ToyRpki,
+    provider: FakeIssuer,
+}
+
+fn real_now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_secs()).unwrap()
+}
+
+/// The octets that are signed, by code that the server does not share: names sorted at every depth,
+/// without white space.
+fn octets(value: &Value) -> String {
+    match value {
+        Value::Object(members) => {
+            let sorted: BTreeMap<_, _> = members.iter().collect();
+            let members = sorted
+                .into_iter()
+                .map(|(name, value)| format!("\"{name}\":{}", octets(value)));
+            format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+        }
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(octets).collect();
+            format!("[{}]", items.join(","))
+        }
+        other => other.to_string(),
+    }
+}
+
+impl Peering {
+    /// The provider publishes an attested set; the rule is for AS64496 and one agent.
+    async fn new() -> Self {
+        let peering = Self::unattested().await;
+        peering.publish(&Attestation::default());
+        peering
+    }
+
+    async fn unattested() -> Self {
+        let toy = ToyRpki::new();
+        let cache = toy.cache().display().to_string();
+        let tals = toy.tal_dir().display().to_string();
+        let server = TestServer::at(
+            real_now(),
+            &[
+                ("CARNET_RPKI__REPOSITORY__LAYOUT", "rpki-client"),
+                ("CARNET_RPKI__REPOSITORY__DIR", &cache),
+                ("CARNET_RPKI__TAL_DIR", &tals),
+                ("CARNET_RPKI__RSM__CONTENT_TYPE", CONTENT_TYPE),
+                ("CARNET_RPKI__RSM__AUDIENCE", AUDIENCE),
+                ("CARNET_RPKI__RSM__PURPOSE", PURPOSE),
+            ],
+        )
+        .await;
+        let world = World::on(server).await;
+        let provider = FakeIssuer::new(PEER, TestKey::rsa(1));
+        world.server.network.add(&provider);
+        let peering = Self {
+            world,
+            toy,
+            provider,
+        };
+        peering
+            .trust(json!({ "asns": ["AS64496-AS64499"], "prefixes": ["192.0.2.0/24"] }))
+            .await;
+        peering
+            .rule("peer", json!({ "asn": "AS64496", "subject": AGENT }))
+            .await;
+        peering
+    }
+
+    async fn trust(&self, speaks_for: Value) {
+        let document = json!({
+            "profile": "rpki", "issuer": PEER, "attestation": { "speaks_for": speaks_for },
+        });
+        self.world
+            .server
+            .put("trusted-issuers/peer?validate=offline", document)
+            .await;
+    }
+
+    async fn rule(&self, name: &str, matched: Value) {
+        let rule = json!({
+            "principal": "joel", "trusted_issuer": "peer", "match": matched,
+            "permissions": [{ "resource_server": "pypi", "actions": ["publish"], "packages": ["widgets"] }],
+        });
+        let path = format!("federated-credentials/{name}");
+        self.world.server.put(&path, rule).await;
+    }
+
+    /// The set of the provider's present key.
+    fn set(&self) -> Value {
+        json!({ "keys": [self.provider.key().jwk()], "issuer": PEER })
+    }
+
+    /// Has the present key attested and publishes the set.
+    fn publish(&self, attestation: &Attestation) -> SignedMessage {
+        let message = self
+            .toy
+            .network
+            .attest(octets(&self.set()).as_bytes(), attestation);
+        self.publish_with(&message);
+        message
+    }
+
+    fn publish_with(&self, message: &SignedMessage) {
+        let mut document = self.set();
+        document["rpki_attestation"] = json!(message.base64url());
+        self.provider.publish_raw(document.to_string());
+    }
+
+    fn claims(&self) -> Claims {
+        github(self.world.server.now())
+            .with("iss", PEER)
+            .with("sub", AGENT)
+            .with("email", "noc@as64496.example")
+    }
+
+    async fn ask(&self) -> Answer {
+        self.ask_with(self.claims()).await
+    }
+
+    async fn ask_with(&self, claims: Claims) -> Answer {
+        self.world.exchange(&self.provider.sign(&claims)).await
+    }
+
+    /// So late that keys may be fetched again.
+    fn later(&self) {
+        self.world.server.clock.advance(31);
+    }
+
+    async fn status(&self) -> Value {
+        let path = "trusted-issuers/peer/status";
+        self.world
+            .server
+            .admin("GET", path, Value::Null)
+            .await
+            .json()["attested"]
+            .clone()
+    }
+}
+
+#[tokio::test]
+async fn rpki_idp_1__keys_count_only_while_the_rpki_vouches_for_them() {
+    let peering = Peering::unattested().await;
+    let unattested = peering.ask().await;
+    unattested.refused(503, "temporarily_unavailable", "attestation_missing");
+    assert!(unattested.header("retry-after").is_some());
+    assert_eq!(peering.status().await["step"], "missing");
+
+    peering.later();
+    peering.publish(&Attestation::default());
+    peering.ask().await.token();
+    let status = peering.status().await;
+    assert_eq!(status["asns"], json!(["AS64496"]));
+    assert_eq!(status["trust_anchor"], "toy");
+    assert_eq!(status["step"], Value::Null);
+
+    // A later set without an attestation is not used; the keys of before go on.
+    peering.later();
+    peering.world.server.clock.advance(600);
+    peering.provider.publish_properly();
+    peering.ask().await.token();
+}
+
+#[tokio::test]
+async fn rpki_idp_1__an_attestation_that_does_not_count_is_told_with_its_step() {
+    let other = "1.3.6.1.4.1.32473.9".to_owned();
+    for (attestation, reason, step) in [
+        (
+            Attestation {
+                purpose: other.clone(),
+                ..Attestation::default()
+            },
+            "attestation_purpose",
+            "purpose",
+        ),
+        (
+            Attestation {
+                content_type: other,
+                ..Attestation::default()
+            },
+            "attestation_purpose",
+            "content_type",
+        ),
+        (
+            Attestation {
+                holdings: Holdings::inherit(),
+                ..Attestation::default()
+            },
+            "attestation_malformed",
+            "inherit",
+        ),
+        (
+            Attestation {
+                window: Window::around_now(7200, -60),
+                ..Attestation::default()
+            },
+            "attestation_expired",
+            "time",
+        ),
+        (
+            Attestation {
+                window: Window::around_now(60, 91 * 86400),
+                ..Attestation::default()
+            },
+            "attestation_expired",
+            "time",
+        ),
+        (
+            Attestation {
+                asns: vec!["64498".to_owned()],
+                ..Attestation::default()
+            },
+            "attestation_untrusted",
+            "containment",
+        ),
+    ] {
+        let peering = Peering::unattested().await;
+        peering.publish(&attestation);
+        let answer = peering.ask().await;
+        answer.refused(400, "invalid_grant", reason);
+        assert!(
+            answer.text().contains(&format!("{step}: ")),
+            "{}",
+            answer.text()
+        );
+        assert_eq!(peering.status().await["step"], step);
+    }
+}
+
+#[tokio::test]
+async fn atk_188__atk_210__keys_are_read_from_what_was_signed() {
+    let peering = Peering::unattested().await;
+    let message = peering.publish(&Attestation::default());
+    // Another key in the set, under the same attestation.
+    let mut document = peering.set();
+    let stranger = TestKey::rsa(2);
+    document["keys"]
+        .as_array_mut()
+        .unwrap()
+        .push(stranger.jwk());
+    document["rpki_attestation"] = json!(message.base64url());
+    peering.provider.publish_raw(document.to_string());
+
+    peering
+        .ask()
+        .await
+        .refused(400, "invalid_grant", "attestation_mismatch");
+
+    // Two members of one name: what one reader signs and another one uses.
+    let keys = json!([stranger.jwk()]).to_string();
+    let set = octets(&peering.set());
+    let twice = format!(
+        "{{\"keys\":{keys},\"rpki_attestation\":\"{}\",{}",
+        message.base64url(),
+        &set[1..]
+    );
+    peering.provider.publish_raw(twice);
+    peering.later();
+    let answer = peering.ask().await;
+    assert!(
+        matches!(
+            answer.reason().as_str(),
+            "attestation_malformed" | "upstream_unavailable"
+        ),
+        "{}",
+        answer.text()
+    );
+}
+
+#[tokio::test]
+async fn rpki_idp_2__a_rule_is_for_what_is_attested_and_no_claim_widens_it() {
+    let peering = Peering::new().await;
+    peering.rule("peer", json!({ "asn": 64496 })).await;
+    peering.ask().await.token();
+    for (claim, outcome) in [
+        (json!(64496), Ok(())),
+        (json!("AS64496"), Ok(())),
+        (json!([64496]), Ok(())),
+        (json!(64497), Err("resource_not_attested")),
+        (json!([64496, 64497]), Err("resource_not_attested")),
+        (json!("AS64496-AS64497"), Err("claim_malformed")),
+        (json!(true), Err("claim_type")),
+        (json!([]), Err("asn_mismatch")),
+    ] {
+        let answer = peering
+            .ask_with(peering.claims().with("asn", claim.clone()))
+            .await;
+        match outcome {
+            Ok(()) => drop(answer.token()),
+            Err(reason) => assert!(
+                answer.reason() == reason || (reason == "asn_mismatch" && answer.status == 400),
+                "{claim}: {}",
+                answer.text()
+            ),
+        }
+    }
+    // Attested, but the trusted issuer does not speak for it any more.
+    peering.trust(json!({ "asns": ["AS64497"] })).await;
+    peering
+        .ask()
+        .await
+        .refused(400, "invalid_grant", "attestation_untrusted");
+}
+
+#[tokio::test]
+async fn rpki_idp_7__a_claim_does_not_replace_the_verdict() {
+    let peering = Peering::new().await;
+    peering.rule("peer", json!({ "asn": "AS64497" })).await;
+    let attested = json!({ "asns": ["AS64497"], "prefixes": [], "trust_anchor": "toy" });
+    let claims = peering
+        .claims()
+        .with("attested", attested.clone())
+        .with("workload", json!({ "attested": attested }));
+
+    assert_eq!(peering.ask_with(claims).await.status, 400);
+}
+
+#[tokio::test]
+async fn rpki_idp_2__a_prefix_is_attested_as_a_whole() {
+    let peering = Peering::unattested().await;
+    peering.publish(&Attestation {
+        ipv4: vec!["C00002".to_owned()],
+        ..Attestation::default()
+    });
+    for (prefix, fits) in [
+        (json!("192.0.2.0/24"), true),
+        (json!("192.0.2.128/25"), true),
+        (
+            json!({ "any_of": ["198.51.100.0/24", "192.0.2.0/28"] }),
+            true,
+        ),
+        (json!("192.0.0.0/16"), false),
+        (json!("198.51.100.0/24"), false),
+        (json!("2001:db8::/32"), false),
+    ] {
+        peering
+            .rule("peer", json!({ "prefix": prefix, "subject": AGENT }))
+            .await;
+        assert_eq!(peering.ask().await.status == 200, fits, "{prefix}");
+    }
+}
+
+#[tokio::test]
+async fn rpki_idp_2__the_token_says_what_is_attested_and_who_asked() {
+    let peering = Peering::new().await;
+    let token = peering.ask().await.token();
+    let payload = token.split('.').nth(1).unwrap();
+    let claims: Value =
+        serde_json::from_slice(&carnet_jose::from_base64url(payload).unwrap()).unwrap();
+
+    assert_eq!(
+        claims["workload"]["attested"],
+        json!({ "asns": ["AS64496"], "prefixes": [], "trust_anchor": "toy" })
+    );
+    assert_eq!(claims["workload"]["claims"]["email"], "noc@as64496.example");
+    assert_eq!(claims["workload"]["sub"], AGENT);
+    let event = &peering.world.server.audit("outcome=issued").await[0];
+    assert_eq!(
+        event["detail"]["workload"]["attested"]["asns"],
+        json!(["AS64496"]),
+        "{event}"
+    );
+}
+
+#[tokio::test]
+async fn rpki_idp_6__a_revocation_counts_within_a_minute() {
+    let peering = Peering::unattested().await;
+    let message = peering.publish(&Attestation::default());
+    let replica = peering.world.server.another_node().await;
+    let on_replica = async || {
+        let assertion = peering.provider.sign(&peering.claims());
+        let form = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+            ("assertion", assertion.as_str()),
+        ];
+        replica.form("/token", &form).await
+    };
+    peering.ask().await.token();
+    on_replica().await.token();
+
+    peering.toy.network.revoke(&message);
+    peering.toy.network.publish(&Window::default());
+    peering.world.server.clock.advance(61);
+    peering
+        .ask()
+        .await
+        .refused(400, "invalid_grant", "attestation_revoked");
+    on_replica()
+        .await
+        .refused(400, "invalid_grant", "attestation_revoked");
+    assert_eq!(peering.status().await["step"], "revoked");
+
+    // A new attestation heals it.
+    peering.later();
+    peering.publish(&Attestation::default());
+    peering.ask().await.token();
+}
+
+#[tokio::test]
+async fn rpki_idp_3__a_verdict_ends_with_what_it_rests_on() {
+    let peering = Peering::new().await;
+    // The manifest of the network ends in ten minutes.
+    peering.toy.network.publish(&Window::around_now(60, 600));
+    let answer = peering.ask().await.json();
+    let lives = answer["expires_in"].as_i64().unwrap();
+    assert!(
+        (400..=602).contains(&lives),
+        "no token outlives it: {lives}"
+    );
+
+    peering.world.server.clock.advance(700);
+    let answer = peering.ask().await;
+    answer.refused(503, "temporarily_unavailable", "attestation_stale");
+    assert!(answer.text().contains("manifest"), "{}", answer.text());
+    // The copy of the repository is current again.
+    peering.toy.network.publish(&Window::default());
+    peering.later();
+    peering.ask().await.token();
+}
+
+#[tokio::test]
+async fn rpki_idp_5__an_older_set_is_refused_also_after_a_restart_and_on_another_replica() {
+    let peering = Peering::unattested().await;
+    let older = peering.publish(&Attestation::default());
+    let old_key = peering.provider.key();
+    peering.ask().await.token();
+    // A second later, another key.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    peering.provider.rotate(TestKey::rsa(3));
+    peering.publish(&Attestation::default());
+    peering.later();
+    peering.ask().await.token();
+
+    // Whoever can answer for the provider brings the old set back.
+    peering.provider.rotate(old_key);
+    peering.publish_with(&older);
+    peering.later();
+    let replica = peering.world.server.another_node().await;
+    let refresh = "trusted-issuers/peer/refresh-keys";
+    for server in [&peering.world.server, &replica] {
+        let answer = server.admin("POST", refresh, Value::Null).await;
+        assert_eq!(answer.status, 502, "{}", answer.text());
+        assert!(answer.text().contains("rolled_back"), "{}", answer.text());
+    }
+    let event_count = peering.world.server.audit("outcome=updated").await.len();
+    let limited = peering
+        .world
+        .server
+        .admin_as(
+            "admin:read",
+            "POST",
+            &format!("{refresh}?forget=true"),
+            Value::Null,
+        )
+        .await;
+    assert_eq!(limited.status, 403);
+    let answer = peering
+        .world
+        .server
+        .admin("POST", &format!("{refresh}?forget=true"), Value::Null)
+        .await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    peering.ask().await.token();
+    let events = peering.world.server.audit("outcome=updated").await;
+    assert_eq!(events.len(), event_count + 1);
+    assert_eq!(
+        events[0]["detail"]["forgot_newest_keys"], true,
+        "{}",
+        events[0]
+    );
+}
+
+#[tokio::test]
+async fn rpki_idp_1__documents_need_an_attestation_that_can_be_verified() {
+    let peering = Peering::new().await;
+    let server = &peering.world.server;
+    let put = async |document: Value| {
+        let answer = server
+            .admin(
+                "PUT",
+                "trusted-issuers/other?validate=offline",
+                document,
+            )
+            .await;
+        (answer.status, answer.text())
+    };
+    let with = |attestation: Value| json!({ "profile": "rpki", "issuer": "https://as64497.test", "attestation": attestation });
+    let good = json!({ "speaks_for": { "asns": ["AS64497"] } });
+
+    for (document, needle) in [
+        (
+            json!({ "profile": "rpki", "issuer": "https://as64497.test" }),
+            "must be given",
+        ),
+        (
+            json!({ "profile": "generic", "issuer": "https://as64497.test", "attestation": good }),
+            "knows no attestations",
+        ),
+        (with(json!({})), "speaks_for"),
+        (
+            with(json!({ "speaks_for": {} })),
+            "at least one AS number or prefix",
+        ),
+        (
+            with(json!({ "speaks_for": { "asns": ["64497-64496"] } })),
+            "such as AS64496",
+        ),
+        (
+            with(json!({ "speaks_for": { "prefixes": ["192.0.2.1/24"] } })),
+            "bits beyond their length",
+        ),
+        (
+            with(json!({ "speaks_for": { "asns": ["AS64497"] }, "forms": [] })),
+            "must name rsm",
+        ),
+        (
+            with(json!({ "speaks_for": { "asns": ["AS64497"] }, "forms": ["rsc"] })),
+            "rsm",
+        ),
+        (
+            with(json!({ "speaks_for": { "asns": ["AS64497"] }, "trust_anchors": ["ripe"] })),
+            "must be among toy",
+        ),
+        (
+            with(json!({ "speaks_for": { "asns": ["AS64497"] }, "trust_anchors": [] })),
+            "null for all",
+        ),
+    ] {
+        let (status, text) = put(document.clone()).await;
+        assert_eq!(status, 422, "{document}: {text}");
+        assert!(text.contains(needle), "{document}: {text}");
+    }
+    let mut fixed = with(good.clone());
+    fixed["keys"] = json!({ "source": "file", "path": "/etc/keys.json" });
+    let (status, text) = put(fixed).await;
+    assert_eq!(status, 422, "{text}");
+    assert_eq!(put(with(good)).await.0, 201);
+    // Saving fetches and verifies, unless it is told not to.
+    let stranger = FakeIssuer::new("https://as64497.test", TestKey::rsa(4));
+    server.network.add(&stranger);
+    let online = server
+        .admin(
+            "PUT",
+            "trusted-issuers/other",
+            with(json!({ "speaks_for": { "asns": ["AS64497"] } })),
+        )
+        .await;
+    assert_eq!(online.status, 422);
+    assert!(
+        online.text().contains("attestation: missing"),
+        "{}",
+        online.text()
+    );
+}
+
+#[tokio::test]
+async fn rpki_idp_2__rules_and_explanations_name_what_is_attested() {
+    let peering = Peering::new().await;
+    let server = &peering.world.server;
+    let refused = async |matched: Value| {
+        let rule = json!({ "principal": "joel", "trusted_issuer": "peer", "match": matched, "permissions": [{ "resource_server": "pypi", "actions": ["publish"], "packages": ["widgets"] }] });
+        let answer = server
+            .admin("PUT", "federated-credentials/other", rule)
+            .await;
+        assert_eq!(answer.status, 422, "{}", answer.text());
+        answer.text()
+    };
+    assert!(
+        refused(json!({ "subject": AGENT }))
+            .await
+            .contains("asn, prefix")
+    );
+    assert!(
+        refused(json!({ "asn": "AS64496-AS64497" }))
+            .await
+            .contains("one AS number")
+    );
+    assert!(
+        refused(json!({ "asn": { "glob": "AS*" } }))
+            .await
+            .contains("any_of")
+    );
+    assert!(
+        refused(json!({ "prefix": "192.0.2.1/24" }))
+            .await
+            .contains("bits beyond")
+    );
+    let saved = server.put("federated-credentials/any", json!({ "principal": "joel", "trusted_issuer": "peer", "match": { "asn": "64496" }, "permissions": [{ "resource_server": "pypi", "actions": ["publish"], "packages": ["widgets"] }] })).await;
+    assert_eq!(saved["match"]["asn"], "AS64496");
+    assert_eq!(saved["warnings"][0]["code"], "any_agent", "{saved}");
+    server
+        .admin("DELETE", "federated-credentials/any", Value::Null)
+        .await;
+
+    peering
+        .rule("peer", json!({ "asn": "AS64497", "subject": AGENT }))
+        .await;
+    let question = json!({ "trusted_issuer": "peer", "claims": peering.claims().value(), "resource": crate::support::R1 });
+    let explained = server.admin("POST", "explanations", question).await;
+    assert_eq!(explained.status, 200, "{}", explained.text());
+    let text = explained.text();
+    assert!(
+        text.contains("asn_mismatch") && text.contains("AS64496"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn rpki_idp_1__what_the_keys_rest_on_is_verified_again_after_a_restart() {
+    let peering = Peering::unattested().await;
+    let message = peering.publish(&Attestation::default());
+    peering.ask().await.token();
+    let app = &peering.world.server.app;
+    let issuer = app.rules().issuer_named("peer").unwrap().id;
+    while app.store.key_set(issuer).await.unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    peering.toy.network.revoke(&message);
+    peering.toy.network.publish(&Window::default());
+
+    let restarted = peering.world.server.another_node().await;
+    let assertion = peering.provider.sign(&peering.claims());
+    let form = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+        ("assertion", assertion.as_str()),
+    ];
+    let answer = restarted.form("/token", &form).await;
+    answer.refused(400, "invalid_grant", "attestation_revoked");
+}
