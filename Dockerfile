@@ -8,7 +8,7 @@ ENV SOURCE_DATE_EPOCH=0
 # OpenSSL and SQLite are compiled along; the image has what they need (a C compiler, make, perl).
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --profile dist --locked --bin carnet \
+    cargo build --profile dist --locked --bin carnet --features rpki \
     && cp target/dist/carnet /usr/local/bin/carnet \
     && mkdir /var/lib/carnet
 

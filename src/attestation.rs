@@ -83,6 +83,43 @@ impl AttestationFailure {
         }
     }
 
+    /// Something on its path has ended, and our copy of the RPKI has nothing newer.
+    pub fn ended() -> Self {
+        Self {
+            reason: Reason::AttestationStale,
+            step: "time",
+            detail: "what it rests on has ended".to_owned(),
+        }
+    }
+
+    /// The verification took too long, or ended without a verdict.
+    pub fn broken_off() -> Self {
+        Self {
+            reason: Reason::AttestationStale,
+            step: "path",
+            detail: "the verification took too long or broke off".to_owned(),
+        }
+    }
+
+    /// The profile of the issuer asks for an attestation, and the issuer says nothing of one.
+    pub fn no_terms() -> Self {
+        Self {
+            reason: Reason::AttestationMissing,
+            step: "missing",
+            detail: "the profile asks for an attestation, and the trusted issuer has no member attestation"
+                .to_owned(),
+        }
+    }
+
+    /// Whether it may count later without the network that runs the issuer doing anything, or because
+    /// that network was not ready.
+    pub const fn is_temporary(&self) -> bool {
+        matches!(
+            self.reason,
+            Reason::AttestationMissing | Reason::AttestationStale
+        )
+    }
+
     /// There is nothing here that could verify it.
     pub fn no_verifier() -> Self {
         Self {

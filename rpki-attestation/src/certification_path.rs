@@ -136,7 +136,7 @@ fn read_issuer(below: &Cert, reading: &mut Reading) -> Result<Issuer, Failure> {
         .clone();
     let octets = reading
         .object(&uri)
-        .map_err(|error| failure(format!("the certificate {uri} {error}")))?;
+        .map_err(|error| not_read(Step::Path, "certificate", &uri, error))?;
     let certificate = Cert::decode(octets.as_ref())
         .map_err(|error| failure(format!("{uri} is no certificate of the RPKI: {error}")))?;
     if below.authority_key_identifier() != Some(certificate.subject_key_identifier()) {
@@ -283,8 +283,9 @@ fn read_manifest(
     reading: &mut Reading,
     now: Time,
 ) -> Result<(Cert, ManifestContent), Failure> {
-    let failure =
-        |detail: String| Failure::new(Step::Manifest, format!("the manifest {uri} {detail}"));
+    let failure = |detail: String| {
+        Failure::of_the_copy(Step::Manifest, format!("the manifest {uri} {detail}"))
+    };
     let octets = reading
         .object(uri)
         .map_err(|error| not_read(Step::Manifest, "manifest", uri, error))?;
@@ -304,7 +305,8 @@ fn read_manifest(
 }
 
 fn read_crl(issuer: &ResourceCert, uri: &Rsync, octets: Bytes, now: Time) -> Result<Crl, Failure> {
-    let failure = |detail: String| Failure::new(Step::Crl, format!("the CRL {uri} {detail}"));
+    let failure =
+        |detail: String| Failure::of_the_copy(Step::Crl, format!("the CRL {uri} {detail}"));
     let crl = Crl::decode(octets).map_err(|error| failure(format!("is none: {error}")))?;
     crl.verify_issuer_claim(issuer, true)
         .and_then(|()| crl.verify_signature(issuer.as_cert().subject_public_key_info()))
@@ -326,7 +328,7 @@ fn require_listed(
     octets: &[u8],
 ) -> Result<(), Failure> {
     let failure = |detail: &str| {
-        Failure::new(
+        Failure::of_the_copy(
             Step::Manifest,
             format!("the manifest {manifest_uri} {detail} {uri}"),
         )
@@ -348,5 +350,9 @@ fn require_listed(
 }
 
 fn not_read(step: Step, kind: &str, uri: &Rsync, error: ReadError) -> Failure {
-    Failure::new(step, format!("the {kind} {uri} {error}"))
+    let detail = format!("the {kind} {uri} {error}");
+    match error {
+        ReadError::NotThere => Failure::of_the_copy(step, detail),
+        ReadError::Outside | ReadError::TooLong => Failure::new(step, detail),
+    }
 }

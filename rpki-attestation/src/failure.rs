@@ -95,8 +95,11 @@ impl Step {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Failure {
     pub step: Step,
-    /// A sentence without a full stop. It quotes nothing but names of files, URIs and numbers.
+    /// A sentence without a full stop. What it quotes of others is short.
     pub detail: String,
+    /// Whether the copy of the repository lacks something or is outdated, so that a newer copy may
+    /// mend it.
+    pub is_of_the_copy: bool,
 }
 
 impl Failure {
@@ -104,6 +107,15 @@ impl Failure {
         Self {
             step,
             detail: detail.into(),
+            is_of_the_copy: false,
+        }
+    }
+
+    /// A failure that a newer copy of the repository may mend.
+    pub fn of_the_copy(step: Step, detail: impl Into<String>) -> Self {
+        Self {
+            is_of_the_copy: true,
+            ..Self::new(step, detail)
         }
     }
 }

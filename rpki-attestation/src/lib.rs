@@ -10,6 +10,13 @@
 
 #![cfg_attr(
     test,
+    expect(
+        non_snake_case,
+        reason = "test names begin with the requirement they show"
+    )
+)]
+#![cfg_attr(
+    test,
     allow(
         clippy::arithmetic_side_effects,
         clippy::expect_used,

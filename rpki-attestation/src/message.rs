@@ -20,6 +20,9 @@ const MOST_ADDRESS_RANGES: usize = 256;
 /// identifier this long brings about.
 const MOST_OF_CONTENT_TYPE: usize = 31;
 
+/// The object identifier 1.3.6.1.5.5.7.1.11 in DER.
+const SUBJECT_INFO_ACCESS: &[u8] = &[0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x0b];
+
 /// The object identifiers that a message must have. None is allocated yet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct MessageProfile {
@@ -125,10 +128,12 @@ impl SignedMessage {
 
 /// A message is published nowhere: its certificate says so by having no subject information access.
 fn refuse_other_certificates(certificate: &Cert) -> Result<(), Failure> {
-    let is_published = certificate.signed_object().is_some()
-        || certificate.ca_repository().is_some()
-        || certificate.rpki_manifest().is_some()
-        || certificate.rpki_notify().is_some();
+    // The crate passes over access methods that it does not know, so the extension itself is looked for.
+    let der = certificate.to_captured();
+    let is_published = der
+        .as_slice()
+        .windows(SUBJECT_INFO_ACCESS.len())
+        .any(|octets| octets == SUBJECT_INFO_ACCESS);
     if is_published {
         return Err(Failure::new(
             Step::Cms,
@@ -224,16 +229,8 @@ fn take_resources<S: Source>(cons: &mut Constructed<S>) -> Result<Blocks, Decode
         let asns = cons.take_opt_constructed_if(Tag::CTX_0, |cons| {
             cons.take_sequence(|cons| cons.take_constructed_if(Tag::CTX_0, take_asns))
         })?;
-        let addresses = cons.take_opt_constructed_if(Tag::CTX_1, |cons| {
-            cons.take_sequence(|cons| {
-                let ipv4 = take_addresses(cons, AddressFamily::Ipv4)?;
-                let ipv6 = take_addresses(cons, AddressFamily::Ipv6)?;
-                if ipv4.is_none() && ipv6.is_none() {
-                    return Err(cons.content_err("address blocks without an address"));
-                }
-                Ok((ipv4, ipv6))
-            })
-        })?;
+        let addresses =
+            cons.take_opt_constructed_if(Tag::CTX_1, |cons| cons.take_sequence(take_families))?;
         if asns.is_none() && addresses.is_none() {
             return Err(cons.content_err("no resources"));
         }
@@ -262,15 +259,40 @@ fn take_asns<S: Source>(cons: &mut Constructed<S>) -> Result<AsBlocks, DecodeErr
     Ok(blocks)
 }
 
-/// The next `ConstrainedIPAddressFamily`, if it is of this family: IPv4 comes first.
-fn take_addresses<S: Source>(
+/// Addresses of both families, IPv4 first and each once.
+fn take_families<S: Source>(
     cons: &mut Constructed<S>,
-    family: AddressFamily,
-) -> Result<Option<IpBlocks>, DecodeError<S::Error>> {
-    let mut blocks = IpBlocks::empty();
-    let mut is_other = false;
-    let taken = cons.take_opt_sequence(|cons| {
-        is_other = AddressFamily::take_from(cons)? != family;
+) -> Result<(Option<IpBlocks>, Option<IpBlocks>), DecodeError<S::Error>> {
+    let (mut ipv4, mut ipv6) = (None, None);
+    while let Some((family, blocks)) = take_family(cons)? {
+        let (taken, is_in_order) = match family {
+            AddressFamily::Ipv4 => {
+                let is_in_order = ipv4.is_none() && ipv6.is_none();
+                (&mut ipv4, is_in_order)
+            }
+            AddressFamily::Ipv6 => {
+                let is_in_order = ipv6.is_none();
+                (&mut ipv6, is_in_order)
+            }
+        };
+        if !is_in_order {
+            return Err(cons.content_err("address families twice or in another order"));
+        }
+        *taken = Some(blocks);
+    }
+    if ipv4.is_none() && ipv6.is_none() {
+        return Err(cons.content_err("address blocks without an address"));
+    }
+    Ok((ipv4, ipv6))
+}
+
+/// The next `ConstrainedIPAddressFamily`.
+fn take_family<S: Source>(
+    cons: &mut Constructed<S>,
+) -> Result<Option<(AddressFamily, IpBlocks)>, DecodeError<S::Error>> {
+    cons.take_opt_sequence(|cons| {
+        let family = AddressFamily::take_from(cons)?;
+        let mut blocks = IpBlocks::empty();
         let captured = cons.capture(|cons| {
             blocks = IpBlocks::take_from_with_family(cons, family)?;
             Ok(())
@@ -282,9 +304,8 @@ fn take_addresses<S: Source>(
         if blocks.is_empty() || !is_canonical {
             return Err(cons.content_err("addresses that are not in canonical form"));
         }
-        Ok(())
-    })?;
-    Ok(taken.map(|()| blocks))
+        Ok((family, blocks))
+    })
 }
 
 fn is_written_as(captured: &Captured, values: impl Values) -> bool {

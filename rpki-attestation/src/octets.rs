@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn rpki_jwk_1_the_signed_octets_are_the_set_sorted_and_without_white_space() {
+    fn rpki_jwk_1__the_signed_octets_are_the_set_sorted_and_without_white_space() {
         let set = AttestedSet::parse(
             b" { \"rpki_attestation\" : \"AAAA\",\r\n\t\"keys\": [ {\"y\":\"2\", \"kid\":\"a\", \"x\":{\"b\":[],\"a\":{}}} , true, null, -1 ],\"issuer\":\"https://a.example\"} ",
         )
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn rpki_jwk_1_only_the_attestation_of_the_set_itself_is_left_out() {
+    fn rpki_jwk_1__only_the_attestation_of_the_set_itself_is_left_out() {
         assert_eq!(
             octets(r#"{"keys":[{"rpki_attestation":"b"}],"rpki_attestation":"a"}"#).unwrap(),
             r#"{"keys":[{"rpki_attestation":"b"}]}"#
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn rpki_jwk_1_names_are_sorted_by_code_point_and_no_by_utf_16() {
+    fn rpki_jwk_1__names_are_sorted_by_code_point_and_no_by_utf_16() {
         // U+10000 comes after U+FF5E, although its first UTF-16 unit is smaller.
         assert_eq!(
             octets("{\"\u{10000}\":1,\"\u{ff5e}\":2,\"a\":3,\"Z\":4}").unwrap(),
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn rpki_jwk_2_what_can_be_written_in_two_ways_is_refused() {
+    fn rpki_jwk_2__what_can_be_written_in_two_ways_is_refused() {
         for (document, expected) in [
             (r#"{"keys":[],"keys":[]}"#, SetError::DuplicateName),
             (
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn rpki_jwk_2_what_is_no_json_is_refused() {
+    fn rpki_jwk_2__what_is_no_json_is_refused() {
         for document in [
             "",
             "{",
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn rpki_jwk_2_depth_and_length_are_bounded() {
+    fn rpki_jwk_2__depth_and_length_are_bounded() {
         let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
         assert!(octets(&nested(15)).is_ok());
         assert_eq!(octets(&nested(16)), Err(SetError::TooDeep));

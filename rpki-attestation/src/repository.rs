@@ -42,7 +42,12 @@ pub(crate) struct Reading {
 
 impl Reading {
     pub(crate) fn object(&mut self, uri: &Rsync) -> Result<Bytes, ReadError> {
-        let within = format!("{}/{}/{}", uri.authority(), uri.module_name(), uri.path());
+        // The validator keeps what it has not verified, and the anchors, in folders beside the hosts.
+        let host = uri.authority();
+        if host.starts_with('.') || host == "ta" {
+            return Err(ReadError::Outside);
+        }
+        let within = format!("{host}/{}/{}", uri.module_name(), uri.path());
         self.file(&within)
     }
 
@@ -102,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn rpki_path_2_what_a_certificate_names_is_looked_up_in_the_copy_alone() {
+    fn rpki_path_2__what_a_certificate_names_is_looked_up_in_the_copy_alone() {
         let outer = tempfile::tempdir().unwrap();
         let dir = outer.path().join("cache");
         std::fs::create_dir_all(dir.join("rpki.example/repo/ca")).unwrap();
@@ -145,12 +150,18 @@ mod tests {
         for within in ["a/../../secret.cer", "/etc/passwd", "..", "./../secret.cer"] {
             assert_eq!(reading.file(within), Err(ReadError::Outside), "{within}");
         }
+        std::fs::create_dir_all(dir.join(".rsync/repo")).unwrap();
+        std::fs::write(dir.join(".rsync/repo/a.cer"), "unverified").unwrap();
+        for host in [".rsync", "ta"] {
+            let uri = uri(&format!("rsync://{host}/repo/a.cer"));
+            assert_eq!(reading.object(&uri), Err(ReadError::Outside), "{host}");
+        }
         // The crate reads no such URI in the first place.
         assert!(Rsync::from_slice(b"rsync://rpki.example/repo/../../secret.cer").is_err());
     }
 
     #[test]
-    fn rpki_path_2_an_object_and_a_path_are_bounded() {
+    fn rpki_path_2__an_object_and_a_path_are_bounded() {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, length: u64| {
             let path = dir.path().join(name);

@@ -17,6 +17,8 @@ use crate::resources::{Blocks, Resources};
 
 /// Octets of an attestation in DER.
 const MOST_OCTETS: usize = 64 * 1024;
+/// Characters of a text of others in a failure.
+const MOST_QUOTED: usize = 128;
 /// How far the signing time may lie ahead, in seconds.
 const MOST_AHEAD: i64 = 300;
 
@@ -93,7 +95,7 @@ impl Verifier {
         {
             return Err(Failure::new(
                 Step::Issuer,
-                format!("the set is of {of_the_set:?}, not of {expected:?}"),
+                format!("the set is of {}, not of {expected:?}", brief(of_the_set)),
             ));
         }
         let now = DateTime::from_timestamp(now, 0)
@@ -142,7 +144,7 @@ impl Verifier {
             ));
         }
         let mut reading = self.repository.open().map_err(|error| {
-            Failure::new(
+            Failure::of_the_copy(
                 Step::Path,
                 format!("the copy of the repository cannot be read: {error}"),
             )
@@ -154,11 +156,18 @@ impl Verifier {
             &mut reading,
             now,
         )?;
+        let resources = path
+            .resources
+            .intersection(&message.resources)
+            .to_resources();
+        if resources == Resources::default() {
+            return Err(Failure::new(
+                Step::Containment,
+                "the path holds nothing of what it names",
+            ));
+        }
         Ok(Verdict {
-            resources: path
-                .resources
-                .intersection(&message.resources)
-                .to_resources(),
+            resources,
             trust_anchor: path.trust_anchor,
             digest: digest
                 .try_into()
@@ -168,6 +177,12 @@ impl Verifier {
             use_until: path.use_until.timestamp(),
         })
     }
+}
+
+/// The beginning of a text of others, without what could pass for something else in a log.
+fn brief(text: &str) -> String {
+    let graphic = text.chars().filter(char::is_ascii_graphic);
+    format!("{:?}", graphic.take(MOST_QUOTED).collect::<String>())
 }
 
 fn decode(attestation: Option<&Attestation>) -> Result<Vec<u8>, Failure> {

@@ -28,7 +28,14 @@ impl RpkiVerifier {
         let profile =
             MessageProfile::new(&message.content_type, &message.audience, &message.purpose)
                 .map_err(|error| format!("rpki.rsm: {error}"))?;
-        let copy = RepositoryCopy::rpki_client(&config.repository_dir);
+        let dir = &config.repository_dir;
+        if !dir.is_dir() {
+            return Err(format!(
+                "rpki.repository.dir: {} is no folder",
+                dir.display()
+            ));
+        }
+        let copy = RepositoryCopy::rpki_client(dir);
         let longest = config.max_attestation_days.saturating_mul(SECONDS_OF_A_DAY);
         Ok(Self {
             trust_anchors: anchors.names().map(str::to_owned).collect(),
@@ -78,7 +85,11 @@ impl VerifyAttestation for RpkiVerifier {
 
 fn failure(failure: Failure) -> AttestationFailure {
     AttestationFailure {
-        reason: reason(failure.step),
+        reason: if failure.is_of_the_copy {
+            Reason::AttestationStale
+        } else {
+            reason(failure.step)
+        },
         step: failure.step.as_str(),
         detail: failure.detail,
     }

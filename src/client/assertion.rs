@@ -109,6 +109,15 @@ pub(super) fn unverified_tells_nothing(refusal: Refusal) -> Refusal {
         | Reason::AlgDenied
         | Reason::KeyUnknown
         | Reason::KeysUnavailable
+        | Reason::AttestationMissing
+        | Reason::AttestationStale
+        | Reason::AttestationMalformed
+        | Reason::AttestationPurpose
+        | Reason::AttestationMismatch
+        | Reason::AttestationExpired
+        | Reason::AttestationUntrusted
+        | Reason::AttestationRevoked
+        | Reason::AttestationRolledBack
         | Reason::SignatureInvalid => {
             let why = refusal.reason.code();
             Refusal::new(Reason::ClientAuthenticationFailed)

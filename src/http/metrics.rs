@@ -132,6 +132,10 @@ pub const METRICS: &[Metric] = &[
         "Attempts to fetch keys of trusted issuers, clients and identity providers, and metadata of the last, by outcome.",
     ),
     counter(
+        "carnet_attestation_checks_total",
+        "Verifications of attested key sets, by the step at which they failed.",
+    ),
+    counter(
         "carnet_audit_events_dropped_total",
         "Audit events of refusals that were lost.",
     ),
@@ -226,6 +230,9 @@ pub fn describe() {
     metrics::counter!("carnet_notifications_failed_total").increment(0);
     for outcome in ["fetched", "failed"] {
         metrics::counter!("carnet_upstream_fetches_total", "outcome" => outcome).increment(0);
+    }
+    for step in ["ok", "missing", "revoked", "manifest", "crl"] {
+        metrics::counter!("carnet_attestation_checks_total", "step" => step).increment(0);
     }
     for destination in ["stdout", "file", "syslog", "otlp"] {
         metrics::counter!("carnet_audit_events_exported_total", "destination" => destination)

@@ -281,19 +281,28 @@ fn assertion(
     let unverified = UnverifiedAssertion::parse(&text)?;
     let issuer = unverified.issuer(&context.rules, recipient)?;
     let keys = case.context.keys.as_deref();
-    let unverified = unverified.attested_by(attested(case, &issuer, context.now));
+    let unverified = unverified.attested_by(attested(case, &issuer, context.now)?);
     unverified.assume(issuer, keys, (recipient, context.now))
 }
 
 /// What the RPKI attests in this case, as far as the issuer may speak for it.
-fn attested(case: &Case, issuer: &TrustedIssuer, now: Timestamp) -> Option<Arc<Attested>> {
-    let terms = issuer.attestation.as_ref()?;
-    let attested = case.context.attested.as_ref()?.resources();
-    Some(Arc::new(Attested {
-        resources: attested.intersection(&terms.speaks_for),
+fn attested(
+    case: &Case,
+    issuer: &TrustedIssuer,
+    now: Timestamp,
+) -> Result<Option<Arc<Attested>>, Refusal> {
+    let (Some(terms), Some(attested)) = (&issuer.attestation, &case.context.attested) else {
+        return Ok(None);
+    };
+    let resources = attested.resources().intersection(&terms.speaks_for);
+    if resources.is_empty() {
+        return Err(Reason::AttestationUntrusted.into());
+    }
+    Ok(Some(Arc::new(Attested {
+        resources,
         trust_anchor: String::new(),
         use_until: now.plus_seconds(ATTESTED_FOR),
-    }))
+    })))
 }
 
 fn was_used(case: &Case, assertion: &AssertionContent, package: Option<&str>) -> bool {

@@ -54,13 +54,22 @@ pub(super) struct FetchedKeys {
     pub attested: Option<AttestedKeys>,
 }
 
-/// Reads the key set of an issuer from the place that the trusted issuer names.
-pub(super) async fn fetch_keys(
+/// A JWK Set as it was published.
+pub(super) struct Document {
+    /// The URL or file that it comes from.
+    pub name: String,
+    pub body: Vec<u8>,
+    /// How long the publisher wants it to be kept, in seconds.
+    pub max_age: Option<i64>,
+}
+
+/// Fetches the key set of an issuer from the place that the trusted issuer names.
+pub(super) async fn fetch_document(
     fetch: &dyn Fetch,
     files: &KeyFiles,
     issuer: &TrustedIssuer,
     egress: &Egress,
-) -> Result<FetchedKeys, KeySetError> {
+) -> Result<Document, KeySetError> {
     let (name, body, max_age) = match &issuer.keys {
         KeySource::Static { jwks } => (
             "the static key set".to_owned(),
@@ -108,26 +117,33 @@ pub(super) async fn fetch_keys(
             key_document(fetch, uri, egress, None).await?
         }
     };
-    read_document(&name, body, max_age, issuer)
+    Ok(Document {
+        name,
+        body,
+        max_age,
+    })
 }
 
 /// Reads the key set of an issuer from a document.
 pub(super) fn read_document(
-    name: &str,
-    body: Vec<u8>,
-    max_age: Option<i64>,
+    document: Document,
     issuer: &TrustedIssuer,
 ) -> Result<FetchedKeys, KeySetError> {
+    let Document {
+        name,
+        body,
+        max_age,
+    } = document;
     let wanted = match &issuer.keys {
         KeySource::SpiffeBundle { .. } => KeyUse::JwtSvid,
         _ if issuer.profile.is_spiffe() => KeyUse::SignatureOrJwtSvid,
         _ => KeyUse::Signature,
     };
-    let keys = read_keys(name, &body, &issuer.algorithms, wanted)?;
+    let keys = read_keys(&name, &body, &issuer.algorithms, wanted)?;
     // An empty bundle withdraws the keys that it held before (SPIFFE Trust Domain and Bundle
     // section 4.1.3). Any other set without a usable key is a mistake of its publisher.
     if keys.is_empty() && wanted != KeyUse::JwtSvid {
-        return Err(unusable(name, no_key(&keys)));
+        return Err(unusable(&name, no_key(&keys)));
     }
     // A bundle states how often it should be fetched (SPIFFE Trust Domain and Bundle section 4.1).
     let bundle = matches!(issuer.keys, KeySource::SpiffeBundle { .. })

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use moka::ops::compute::Op;
 
+use super::discovery::Document;
 use super::refresh::{CachedKeys, cached};
-use super::{MOST_STALE, UpstreamKeys, discovery};
+use super::{MOST_STALE, UpstreamKeys};
 use crate::clock::Timestamp;
 use crate::model::{KeySource, TrustedIssuer};
 use crate::store::KeptKeySet;
@@ -59,9 +60,12 @@ impl UpstreamKeys {
         if kept.version != issuer.version || !(0..MOST_STALE).contains(&age) {
             return None;
         }
-        let name = "the key set that was kept";
-        let read = discovery::read_document(name, kept.document.into_bytes(), None, issuer);
-        let keys = self.attest(issuer, read.ok()?, true).await.ok()?;
+        let document = Document {
+            name: "the key set that was kept".to_owned(),
+            body: kept.document.into_bytes(),
+            max_age: None,
+        };
+        let keys = self.read(issuer, document, true).await.ok()?;
         tracing::info!(trusted_issuer = issuer.name, fetched_at = %kept.fetched_at, "keys of before the start are used");
         Some(CachedKeys {
             version: kept.version,

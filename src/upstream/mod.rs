@@ -55,6 +55,8 @@ const MOST_STALE: i64 = 24 * 3600;
 const COOLDOWN: i64 = 30;
 /// For discovery and key set together, or for one `TokenReview`.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Attestations that are verified at the same time. Each reads up to 32 MiB of files.
+const VERIFIED_AT_ONCE: usize = 4;
 const MOST_ISSUERS: u64 = 10_000;
 
 /// The keys of a trusted issuer, and what stands behind them.
@@ -79,6 +81,8 @@ pub struct UpstreamKeys {
     reviews: Reviews,
     /// Verifies attestations of keys; `None` if this server verifies none.
     attestations: Option<Arc<dyn VerifyAttestation>>,
+    /// Whose turn it is to verify one.
+    verifying: Arc<Semaphore>,
     allow_http_loopback: bool,
     /// Assertions that were issued before are refused: they may have been used before the database
     /// was restored from a backup.
@@ -104,6 +108,7 @@ impl UpstreamKeys {
             keeping: Arc::new(Semaphore::new(1)),
             reviews,
             attestations,
+            verifying: Arc::new(Semaphore::new(VERIFIED_AT_ONCE)),
             allow_http_loopback,
             not_before: restored_at,
         }
@@ -296,8 +301,10 @@ impl UpstreamKeys {
     /// The issuers, and clients with keys of their own, whose last fetch failed: by the id under
     /// which their keys are cached, with the time of that attempt and its error.
     pub fn failures(&self) -> Vec<(TrustedIssuerId, Timestamp, String)> {
+        let now = self.clock.now();
         let failed = self.cache.iter().filter_map(|(id, held)| {
-            let failure = held.failure.clone()?;
+            let unattested = || held.unattested(now).map(|failure| failure.to_string());
+            let failure = held.failure.clone().or_else(unattested)?;
             Some((*id, held.attempted_at, failure))
         });
         failed.collect()

@@ -167,11 +167,11 @@ impl UpstreamKeys {
         noted: bool,
     ) -> Result<FetchedKeys, KeySetError> {
         let egress = self.egress(issuer);
-        let keys = discovery::fetch_keys(&*self.fetch, &self.files, issuer, &egress);
-        let fetched = tokio::time::timeout(TIMEOUT, keys)
+        let document = discovery::fetch_document(&*self.fetch, &self.files, issuer, &egress);
+        let document = tokio::time::timeout(TIMEOUT, document)
             .await
             .unwrap_or_else(|_| Err(too_slow(issuer)))?;
-        self.attest(issuer, fetched, noted).await
+        self.read(issuer, document, noted).await
     }
 }
 

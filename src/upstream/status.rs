@@ -115,6 +115,7 @@ impl UpstreamKeys {
         let held = self.cache.get(&issuer.id).await;
         let held = held.filter(|held| held.version == issuer.version);
         let held = held.as_deref();
+        let now = self.clock.now();
         let reviewed = matches!(issuer.keys, KeySource::TokenReview { .. });
         let state = match held {
             _ if reviewed => KeyState::NoKeys,
@@ -122,13 +123,20 @@ impl UpstreamKeys {
             Some(CachedKeys {
                 failure: Some(_), ..
             }) => KeyState::Failing,
+            Some(held) if held.unattested(now).is_some() => KeyState::Failing,
             Some(_) => KeyState::Ok,
         };
         let held = held.filter(|_| !reviewed);
         let text = |at: Timestamp| at.to_string();
         let is_static = matches!(issuer.keys, KeySource::Static { .. });
-        let usable_until = |held: &CachedKeys| held.fetched_at.plus_seconds(MOST_STALE);
-        let now = self.clock.now();
+        let usable_until = |held: &CachedKeys| {
+            let until = held.fetched_at.plus_seconds(MOST_STALE);
+            match held.attested.as_ref().map(|keys| &keys.verdict) {
+                None => until,
+                Some(Ok(attested)) => until.min(attested.use_until),
+                Some(Err(_)) => held.fetched_at,
+            }
+        };
         let fetched = held.and_then(|held| held.keys.as_ref());
         let key_ids = fetched.map(|keys| keys.ids().into_iter().map(str::to_owned).collect());
         KeyStatus {

@@ -239,7 +239,7 @@ async fn rpki_idp_1__an_attestation_that_does_not_count_is_told_with_its_step() 
         let answer = peering.ask().await;
         answer.refused(400, "invalid_grant", reason);
         assert!(
-            answer.text().contains(&format!("{step}: ")),
+            answer.text().contains(&format!("at the step {step}")),
             "{}",
             answer.text()
         );
@@ -248,7 +248,7 @@ async fn rpki_idp_1__an_attestation_that_does_not_count_is_told_with_its_step() 
 }
 
 #[tokio::test]
-async fn atk_188__atk_210__keys_are_read_from_what_was_signed() {
+async fn atk_210__keys_are_read_from_what_was_signed() {
     let peering = Peering::unattested().await;
     let message = peering.publish(&Attestation::default());
     // Another key in the set, under the same attestation.
@@ -265,26 +265,58 @@ async fn atk_188__atk_210__keys_are_read_from_what_was_signed() {
         .ask()
         .await
         .refused(400, "invalid_grant", "attestation_mismatch");
+}
 
-    // Two members of one name: what one reader signs and another one uses.
-    let keys = json!([stranger.jwk()]).to_string();
+#[tokio::test]
+async fn atk_192__a_set_that_can_be_written_in_two_ways_is_not_used() {
+    let peering = Peering::unattested().await;
+    let message = peering.publish(&Attestation::default());
+    let stranger = json!([TestKey::rsa(2).jwk()]).to_string();
     let set = octets(&peering.set());
-    let twice = format!(
-        "{{\"keys\":{keys},\"rpki_attestation\":\"{}\",{}",
-        message.base64url(),
-        &set[1..]
-    );
-    peering.provider.publish_raw(twice);
-    peering.later();
-    let answer = peering.ask().await;
-    assert!(
-        matches!(
-            answer.reason().as_str(),
-            "attestation_malformed" | "upstream_unavailable"
+    let attestation = message.base64url();
+    for (document, reason) in [
+        // What one reader signs, and another one uses.
+        (
+            format!(
+                "{{\"keys\":{stranger},\"rpki_attestation\":\"{attestation}\",{}",
+                &set[1..]
+            ),
+            "attestation_malformed",
         ),
-        "{}",
-        answer.text()
-    );
+        (
+            format!(
+                "{{\"x\":1.0,\"rpki_attestation\":\"{attestation}\",{}",
+                &set[1..]
+            ),
+            "attestation_malformed",
+        ),
+        (
+            format!(
+                "{{\"\\u0078\":1,\"rpki_attestation\":\"{attestation}\",{}",
+                &set[1..]
+            ),
+            "attestation_malformed",
+        ),
+    ] {
+        peering.provider.publish_raw(document);
+        let answer = peering.ask().await;
+        assert_eq!(answer.reason(), reason, "{}", answer.text());
+        peering.later();
+    }
+}
+
+#[tokio::test]
+async fn rpki_idp_4__newer_attestations_are_looked_for() {
+    let peering = Peering::new().await;
+    peering.ask().await.token();
+    assert_eq!(peering.provider.key_fetches(), 1);
+    // The set names no age, so it is fresh for five minutes.
+    peering.world.server.clock.advance(299);
+    peering.ask().await.token();
+    assert_eq!(peering.provider.key_fetches(), 1);
+    peering.world.server.clock.advance(302);
+    peering.ask().await.token();
+    assert_eq!(peering.provider.key_fetches(), 2);
 }
 
 #[tokio::test]
@@ -496,11 +528,7 @@ async fn rpki_idp_1__documents_need_an_attestation_that_can_be_verified() {
     let server = &peering.world.server;
     let put = async |document: Value| {
         let answer = server
-            .admin(
-                "PUT",
-                "trusted-issuers/other?validate=offline",
-                document,
-            )
+            .admin("PUT", "trusted-issuers/other?validate=offline", document)
             .await;
         (answer.status, answer.text())
     };
@@ -646,4 +674,152 @@ async fn rpki_idp_1__what_the_keys_rest_on_is_verified_again_after_a_restart() {
     ];
     let answer = restarted.form("/token", &form).await;
     answer.refused(400, "invalid_grant", "attestation_revoked");
+}
+
+#[tokio::test]
+async fn the_sample_of_the_guide_can_be_applied() {
+    let peering = Peering::new().await;
+    let sample = crate::documents::read("docs/samples/rpki/peer.toml");
+    let objects: Value =
+        serde_json::to_value(toml::from_str::<toml::Table>(&sample).unwrap()).unwrap();
+    for kind in [
+        "principals",
+        "trusted_issuers",
+        "resource_servers",
+        "federated_credentials",
+    ] {
+        for (name, document) in objects[kind].as_object().unwrap() {
+            let path = format!("{}/{name}?validate=offline", kind.replace('_', "-"));
+            let saved = peering.world.server.put(&path, document.clone()).await;
+            assert!(
+                saved["warnings"].as_array().is_none_or(Vec::is_empty),
+                "{saved}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn rpki_path_1__what_our_copy_lacks_is_no_fault_of_the_peer() {
+    let peering = Peering::new().await;
+    let file = peering.toy.registry.folder().join("network.cer");
+    let kept = std::fs::read(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let answer = peering.ask().await;
+    answer.refused(503, "temporarily_unavailable", "attestation_stale");
+    assert!(
+        !answer.text().contains("rsync:"),
+        "what was found is for the log: {}",
+        answer.text()
+    );
+    let status = peering.status().await;
+    assert!(
+        status["detail"].as_str().unwrap().contains("network.cer"),
+        "{status}"
+    );
+
+    std::fs::write(&file, kept).unwrap();
+    peering.later();
+    peering.ask().await.token();
+    // In use, a file that is replaced right now is looked at again after five seconds.
+    peering.world.server.clock.advance(61);
+    let manifest = std::fs::read(peering.toy.network.manifest()).unwrap();
+    std::fs::write(peering.toy.network.manifest(), b"half").unwrap();
+    peering
+        .ask()
+        .await
+        .refused(503, "temporarily_unavailable", "attestation_stale");
+    std::fs::write(peering.toy.network.manifest(), manifest).unwrap();
+    peering.world.server.clock.advance(5);
+    peering.ask().await.token();
+}
+
+#[tokio::test]
+async fn rpki_idp_5__a_replica_that_holds_an_older_set_learns_of_the_newer_one() {
+    let peering = Peering::new().await;
+    let replica = peering.world.server.another_node().await;
+    let old_key = peering.provider.key();
+    let form = |assertion: &str| {
+        [
+            (
+                "grant_type".to_owned(),
+                "urn:ietf:params:oauth:grant-type:jwt-bearer".to_owned(),
+            ),
+            ("assertion".to_owned(), assertion.to_owned()),
+        ]
+    };
+    let on_replica = async |assertion: String| {
+        let form = form(&assertion);
+        let form = form
+            .each_ref()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        replica.form("/token", &form).await
+    };
+    on_replica(old_key.sign(&peering.claims().value()))
+        .await
+        .token();
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    peering.provider.rotate(TestKey::rsa(3));
+    peering.publish(&Attestation::default());
+    // This one fetches the newer set; the other one has the withdrawn key at hand.
+    peering.later();
+    peering.ask().await.token();
+
+    peering.world.server.clock.advance(61);
+    peering.provider.answer(500);
+    on_replica(old_key.sign(&peering.claims().value()))
+        .await
+        .refused(400, "invalid_grant", "attestation_rolled_back");
+}
+
+#[tokio::test]
+async fn rpki_idp_3__tokens_of_clients_and_actors_end_with_the_attestation_as_well() {
+    let peering = Peering::new().await;
+    let server = &peering.world.server;
+    peering.toy.network.publish(&Window::around_now(60, 600));
+    // A client without a key of its own.
+    let robot = json!({ "auth_method": "federated", "federated_credentials": ["peer"], "scopes": ["admin:read"] });
+    server.put("clients/robot", robot).await;
+    let assertion = peering
+        .provider
+        .sign(&peering.claims().with("aud", crate::support::CARNET));
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", "robot"),
+        ("resource", "https://as.test/admin"),
+        ("client_assertion", assertion.as_str()),
+        ("client_assertion_type", crate::support::CLIENT_ASSERTION),
+    ];
+    let answer = server.form("/token", &form).await;
+    answer.token();
+    assert!(
+        answer.json()["expires_in"].as_i64().unwrap() <= 602,
+        "{}",
+        answer.text()
+    );
+
+    // An actor for whom the RPKI vouches.
+    let mut document = World::rule_document(json!({}));
+    document["actors"] = json!(["peer"]);
+    server
+        .put("federated-credentials/octo-release", document)
+        .await;
+    let actor = peering.provider.sign(&peering.claims());
+    let answer = peering
+        .world
+        .swap(
+            &peering.world.good(),
+            crate::support::JWT,
+            &[
+                ("actor_token", actor.as_str()),
+                ("actor_token_type", crate::support::JWT),
+            ],
+        )
+        .await;
+    answer.token();
+    assert!(
+        answer.json()["expires_in"].as_i64().unwrap() <= 602,
+        "{}",
+        answer.text()
+    );
 }

@@ -50,8 +50,8 @@ fn named_tests() -> BTreeMap<String, BTreeSet<String>> {
         "jose/src",
         "publish-protocols/src",
         "resource-server/src",
+        "rpki-attestation",
         "stand-ins/src",
-        "publish-protocols/src",
     ];
     let folders = crates.into_iter().chain(["tests/it"]);
     for path in folders.flat_map(|folder| files(folder, ".rs")) {

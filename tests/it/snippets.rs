@@ -162,7 +162,7 @@ fn shown(source: &str) -> String {
 }
 
 /// Where the files that blocks show are loaded or run by other tests.
-const SHOWN_FROM: [&str; 10] = [
+const SHOWN_FROM: [&str; 11] = [
     "docs/samples/apply/",
     "docs/samples/cases/",
     "docs/samples/config/",
@@ -170,6 +170,7 @@ const SHOWN_FROM: [&str; 10] = [
     "docs/samples/jobs/",
     "docs/samples/profiles/",
     "docs/samples/registry/",
+    "docs/samples/rpki/",
     "integrations/",
     "resource-server/examples/",
     "tests/clients/",

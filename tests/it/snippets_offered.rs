@@ -116,14 +116,14 @@ async fn every_snippet_is_a_file_of_its_platform_with_scripts_that_a_shell_reads
         .iter()
         .flat_map(|(profile, found)| found.snippets.iter().map(|one| (profile.as_str(), one)))
         .collect();
-    // 22 platforms, 6 clients of front doors and the token endpoint.
+    // 23 platforms, 6 clients of front doors and the token endpoint.
     let profiles: BTreeSet<&str> = snippets.iter().map(|(profile, _)| *profile).collect();
-    assert_eq!(profiles.len(), 22);
+    assert_eq!(profiles.len(), 23);
     let clients: BTreeSet<(&str, &str)> = snippets
         .iter()
         .map(|(profile, snippet)| (*profile, snippet.client))
         .collect();
-    assert_eq!(clients.len(), 22 * 7, "{clients:?}");
+    assert_eq!(clients.len(), 23 * 7, "{clients:?}");
     let texts: BTreeSet<(String, String)> = snippets
         .iter()
         .map(|(_, snippet)| (snippet.language.clone(), snippet.text.clone()))

@@ -42,6 +42,12 @@ impl AssertionContent {
         &self.claims
     }
 
+    /// Until when the RPKI vouches for the keys that verified it; `None` if it need not.
+    pub fn attested_until(&self) -> Option<Timestamp> {
+        let attested = self.claims.attested()?;
+        Some(attested.use_until)
+    }
+
     /// The `sub`, as the platform wrote it.
     pub fn subject(&self) -> &str {
         &self.assessed.subject

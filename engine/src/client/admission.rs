@@ -2,6 +2,7 @@
 //! only their authentication.
 
 use super::ClientIdentity;
+use crate::clock::Timestamp;
 use crate::grant_type::GrantType;
 use crate::model::{DecisionContext, FederatedCredential, RuleReference};
 use crate::trust::{Consent, Denial, MatchedRule, Permit};
@@ -88,6 +89,12 @@ impl Admitted {
     /// The rules that admitted the client; empty unless it is federated.
     pub fn rules(&self) -> &[MatchedRule] {
         &self.rules
+    }
+
+    /// Until when the RPKI vouches for the keys by which a federated client authenticated; `None` if
+    /// it need not.
+    pub fn attested_until(&self) -> Option<Timestamp> {
+        self.identity.federated()?.0.attested_until()
     }
 
     /// Whether this is a federated client that lists the rule.

@@ -36,10 +36,10 @@ pub(super) fn ends_at<A: Assertion>(
         Grounds::Client(_) | Grounds::Person(_) => None,
     };
     let attested = match grounds {
-        Grounds::Workload(permit) => permit.assertion().content().claims().attested(),
+        Grounds::Workload(permit) => permit.assertion().content().attested_until(),
         Grounds::Token(_) | Grounds::Client(_) | Grounds::Person(_) => None,
     };
-    let attested = attested.map(|attested| (attested.use_until, Reason::AttestationExpired));
+    let attested = attested.map(|end| (end, Reason::AttestationExpired));
     let mut ends_at = of_server(&entitlement.resource_server, now);
     for (end, reason) in [rules, actor, presented, attested].into_iter().flatten() {
         ends_at = ends_at.min(Timestamp::from_seconds(end.seconds()));

@@ -20,6 +20,7 @@ pub use delegation::Delegation;
 pub use subject::{ActorToken, Presented, Subject};
 
 use crate::assertion::Assertion;
+use crate::client::Admitted;
 use crate::clock::Timestamp;
 use crate::ids::{CredentialId, TrustedIssuerId};
 use crate::model::{Client, DecisionContext, Principal, Snapshot};
@@ -196,10 +197,9 @@ pub fn decide<A: Assertion>(
             itself.map_err(Denial::bare)?
         }
         Presented::ClientForAdmin => {
-            let rules = subject.client.rules();
-            let itself = subject
-                .itself()
-                .and_then(|client| for_admin(context, client, rules, access, mode));
+            let itself = subject.itself();
+            let itself =
+                itself.and_then(|client| for_admin(context, client, &subject.client, access, mode));
             let bound = |grant| AdminGrant {
                 confirmation: possession.key,
                 ..grant
@@ -248,7 +248,7 @@ fn of_itself<A>(
 fn for_admin(
     context: &DecisionContext<'_>,
     client: &Client,
-    rules: &[MatchedRule],
+    admitted: &Admitted,
     access: &AccessRequest,
     mode: Mode<'_>,
 ) -> Result<AdminGrant, Refusal> {
@@ -263,14 +263,21 @@ fn for_admin(
     let scope = scope.ok_or_else(|| Refusal::parameter(Reason::ScopeNotGranted, "scope"))?;
     let principals = named_principals(&scope, &context.rules)
         .ok_or_else(|| Refusal::parameter(Reason::ScopeNotGranted, "scope"))?;
+    let now = Timestamp::from_seconds(context.now.seconds());
+    let ends_at = now.plus_seconds(ADMIN_LIFETIME_SECONDS);
+    let attested = admitted.attested_until();
+    let attested = attested.map(|end| Timestamp::from_seconds(end.seconds()));
+    if attested.is_some_and(|end| end <= now) {
+        return Err(Reason::AttestationExpired.into());
+    }
     Ok(AdminGrant {
         subject: client.client_id.clone(),
         client: Some(client.client_id.clone()),
         scope,
-        expires_at: Timestamp::from_seconds(context.now.seconds())
-            .plus_seconds(ADMIN_LIFETIME_SECONDS),
+        expires_at: attested.map_or(ends_at, |end| end.min(ends_at)),
         confirmation: None,
-        rests_on: rules
+        rests_on: admitted
+            .rules()
             .iter()
             .map(MatchedRule::rests_on)
             .chain(principals)

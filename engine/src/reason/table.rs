@@ -169,10 +169,10 @@ reasons! {
         "The trusted issuer's keys count only if the RPKI vouches for them, and the key set has no member rpki_attestation. The assertion was not judged and not used up.",
         "The network that runs the issuer must publish its key set with an attestation. Try again after the time in Retry-After.";
     AttestationStale = "attestation_stale" Upstream Anyone: "the attestation of the issuer's keys cannot be verified at the moment",
-        "This server's copy of the RPKI has no current manifest or CRL on the path of the attestation. The assertion was not judged and not used up.",
-        "The operator must see to it that the validator beside this server runs: detail names the object. Try again after the time in Retry-After.";
+        "This server's copy of the RPKI lacks a certificate on the path of the attestation, or a current manifest or CRL. The assertion was not judged and not used up.",
+        "The operator must see to it that the validator beside this server runs; the log names the object. Try again after the time in Retry-After.";
     AttestationMalformed = "attestation_malformed" Assertion Anyone: "the attestation of the issuer's keys cannot be read",
-        "The member rpki_attestation of the key set is no RPKI signed message, or the set could be written in more than one way, so that it cannot be signed. detail says what is wrong.",
+        "The member rpki_attestation of the key set is no RPKI signed message, or the set could be written in more than one way, so that it cannot be signed.",
         "The network that runs the issuer must sign its key set anew and publish it unchanged.";
     AttestationPurpose = "attestation_purpose" Assertion Anyone: "the attestation of the issuer's keys was made for something else",
         "The signed message has another content type, audience or purpose than this server is configured for.",

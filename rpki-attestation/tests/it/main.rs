@@ -9,6 +9,10 @@
     clippy::unwrap_used,
     reason = "tests fail by panicking"
 )]
+#![expect(
+    non_snake_case,
+    reason = "test names begin with the requirement they show"
+)]
 
 mod rpki_client;
 mod support;

@@ -57,7 +57,7 @@ fn certificate_of(authority: &Authority, issuer: &Authority) -> std::path::PathB
 }
 
 #[test]
-fn rpki_path_1_a_foreign_validator_agrees_on_certificates_manifests_and_crls() {
+fn rpki_path_1__a_foreign_validator_agrees_on_certificates_manifests_and_crls() {
     if !has_rpki_client() {
         return;
     }
@@ -129,7 +129,7 @@ fn is_signed(toy: &ToyRpki, message: &SignedMessage) -> bool {
 }
 
 #[test]
-fn rpki_jwk_3_openssl_agrees_on_the_signature_of_a_message() {
+fn rpki_jwk_3__openssl_agrees_on_the_signature_of_a_message() {
     let toy = ToyRpki::new();
     let message = toy.network.attest(SET.as_bytes(), &Attestation::default());
     assert!(verify(&toy, &message).is_ok());

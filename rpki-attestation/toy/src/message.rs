@@ -21,6 +21,10 @@ pub struct Attestation {
     pub asns: Vec<String>,
     /// The IPv4 prefixes the message names, as bit strings of OpenSSL: hexadecimal octets.
     pub ipv4: Vec<String>,
+    /// The same of IPv6.
+    pub ipv6: Vec<String>,
+    /// The address families in their order, where it is not the right one: `v4` and `v6`.
+    pub families: Option<Vec<&'static str>>,
     pub content_type: String,
     pub audience: Option<String>,
     pub purpose: String,
@@ -40,6 +44,8 @@ impl Default for Attestation {
             holdings: Holdings::new("64496-64497", &["192.0.2.0/24"], &[]),
             asns: vec!["64496".to_owned()],
             ipv4: Vec::new(),
+            ipv6: Vec::new(),
+            families: None,
             content_type: CONTENT_TYPE.to_owned(),
             audience: Some(AUDIENCE.to_owned()),
             purpose: PURPOSE.to_owned(),
@@ -53,6 +59,15 @@ impl Default for Attestation {
 }
 
 impl Attestation {
+    fn families(&self) -> Vec<&'static str> {
+        let given = [("v4", &self.ipv4), ("v6", &self.ipv6)];
+        let named = given
+            .into_iter()
+            .filter(|(_, prefixes)| !prefixes.is_empty());
+        let right = || named.map(|(family, _)| family).collect();
+        self.families.clone().unwrap_or_else(right)
+    }
+
     /// For `openssl asn1parse -genconf`. `digest` is hexadecimal.
     pub fn structure(&self, digest: &str) -> String {
         let mut message = String::from("asn1 = SEQUENCE:message\n[message]\n");
@@ -72,7 +87,7 @@ impl Attestation {
         if !self.asns.is_empty() {
             message.push_str("asns = EXPLICIT:0,SEQUENCE:asnum\n");
         }
-        if !self.ipv4.is_empty() {
+        if !self.families().is_empty() {
             message.push_str("addresses = EXPLICIT:1,SEQUENCE:families\n");
         }
         message.push_str("[asnum]\nlist = EXPLICIT:0,SEQUENCE:aslist\n[aslist]\n");
@@ -92,12 +107,18 @@ impl Attestation {
             }
         }
         message.push_str(&ranges);
-        message.push_str(
-            "[families]\nv4 = SEQUENCE:v4\n[v4]\nfamily = FORMAT:HEX,OCTETSTRING:0001\n\
-             list = SEQUENCE:v4list\n[v4list]\n",
-        );
-        for (index, prefix) in self.ipv4.iter().enumerate() {
-            let _ = writeln!(message, "p{index} = FORMAT:HEX,BITSTRING:{prefix}");
+        message.push_str("[families]\n");
+        for (index, family) in self.families().into_iter().enumerate() {
+            let _ = writeln!(message, "f{index} = SEQUENCE:{family}");
+        }
+        for (family, number, prefixes) in [("v4", "0001", &self.ipv4), ("v6", "0002", &self.ipv6)] {
+            let _ = writeln!(
+                message,
+                "[{family}]\nfamily = FORMAT:HEX,OCTETSTRING:{number}\nlist = SEQUENCE:{family}list\n[{family}list]"
+            );
+            for (index, prefix) in prefixes.iter().enumerate() {
+                let _ = writeln!(message, "p{index} = FORMAT:HEX,BITSTRING:{prefix}");
+            }
         }
         message
     }

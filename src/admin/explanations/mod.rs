@@ -121,7 +121,11 @@ async fn answer(
         Ok((access, declared(&form)?))
     });
     let (access, proved) = access.map_err(|refusal| problem(refusal.into()))?;
-    let attested = app.upstream.attested(issuer).await;
+    let attested = if issuer.enabled {
+        app.upstream.attested(issuer).await
+    } else {
+        Ok(None)
+    };
     let claims = attested.map(|attested| Claims::new(claims).attested_by(attested));
     let mode = Mode::Preview {
         limits: &app.limits,

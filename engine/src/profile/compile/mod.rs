@@ -14,7 +14,8 @@ use judged::{asked, weak_rule};
 
 use super::claims::ClaimSpec;
 use super::file::{
-    AtLeastFile, DefaultsFile, FieldFile, NarrowingFile, ProfileFile, RunFile, WorkloadFile,
+    AtLeastFile, CheckFile, DefaultsFile, FieldFile, NarrowingFile, ProfileFile, RequirementFile,
+    RunFile, WorkloadFile,
 };
 use super::{AtLeast, Check, Defaults, Field, People, Profile, RunNumber, Template};
 use crate::reason::Reason;
@@ -99,6 +100,7 @@ fn assemble(name: &str, mut file: ProfileFile, claims: &Claims) -> Result<Profil
         .iter()
         .filter_map(|file| keep(requirement(file, claims), &mut errors))
         .collect();
+    errors.extend(unattested(&file));
     let workload_id = keep(template(&file.workload.id, claims), &mut errors);
     let workload_urls = urls(&file.workload, claims, &mut errors);
     let run = file.workload.run.take();
@@ -156,6 +158,27 @@ fn assemble(name: &str, mut file: ProfileFile, claims: &Claims) -> Result<Profil
             .map(|(reason, text)| (reason, text.into()))
             .collect(),
         form,
+    })
+}
+
+/// What is wrong with a profile about the attestation of keys: rules that compare what is attested need
+/// issuers that are attested, and those a requirement that refuses all others.
+fn unattested(file: &ProfileFile) -> Option<String> {
+    let is_required = file.attestation.is_some();
+    let has_requirement = file
+        .requires
+        .iter()
+        .any(|requirement| matches!(requirement, RequirementFile::Attested(_)));
+    let has_check = file
+        .fields
+        .iter()
+        .any(|field| matches!(field.check, CheckFile::Attested(_)));
+    if is_required && file.people.is_some() {
+        return Some("`attestation` is not for profiles of people".to_owned());
+    }
+    (is_required != has_requirement || (has_check && !is_required)).then(|| {
+        "`attestation = \"required\"`, `attested` in `[[requires]]` and checks `attested` go together"
+            .to_owned()
     })
 }
 
