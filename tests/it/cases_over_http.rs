@@ -50,7 +50,9 @@ type Verdict = (&'static str, String);
 /// Every case of the repository, by the name of its file and its own.
 pub fn all_cases() -> Vec<(String, Value)> {
     let mut all = Vec::new();
-    for file in case_files() {
+    // What the RPKI attests cannot be sent; `tests/it/attestation.rs` asks that over HTTP.
+    let files = case_files().into_iter();
+    for file in files.filter(|file| !file.ends_with("rpki.json")) {
         let text = std::fs::read_to_string(&file).unwrap();
         let is_toml = file.extension().is_some_and(|kind| kind == "toml");
         let cases: Vec<Value> = if is_toml {

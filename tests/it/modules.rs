@@ -114,33 +114,40 @@ fn review_2__decision_modules_do_not_depend_on_server_modules() {
     }
 }
 
+/// The crates that a package of the workspace is built from, with its default features.
+fn crates_of(package: &str) -> BTreeSet<String> {
+    let tree = std::process::Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--offline",
+            "--locked",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--package",
+            package,
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    let crates: BTreeSet<String> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .map(str::to_owned)
+        .collect();
+    assert!(
+        crates.contains(package) && crates.contains("serde_json"),
+        "{crates:?}"
+    );
+    crates
+}
+
 #[test]
 fn review_2__the_engine_needs_no_network_database_or_openssl_crates() {
     for pure in ["carnet-engine", "carnet-access", "carnet-publish-protocols"] {
-        let tree = std::process::Command::new(env!("CARGO"))
-            .args([
-                "tree",
-                "--offline",
-                "--locked",
-                "--edges",
-                "normal",
-                "--prefix",
-                "none",
-                "--package",
-                pure,
-            ])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output()
-            .unwrap();
-        let tree = String::from_utf8(tree.stdout).unwrap();
-        let crates: BTreeSet<&str> = tree
-            .lines()
-            .filter_map(|line| line.split(' ').next())
-            .collect();
-        assert!(
-            crates.contains(pure) && crates.contains("serde_json"),
-            "{crates:?}"
-        );
+        let crates = crates_of(pure);
         for foreign in [
             "tokio",
             "axum",
@@ -155,6 +162,16 @@ fn review_2__the_engine_needs_no_network_database_or_openssl_crates() {
         ] {
             assert!(!crates.contains(foreign), "{pure} needs {foreign}");
         }
+    }
+}
+
+/// The feature `rpki` brings a second one, which takes minutes to compile.
+#[test]
+fn without_a_feature_the_server_has_one_library_for_cryptography() {
+    let crates = crates_of("carnet");
+    assert!(crates.contains("openssl-sys"));
+    for other in ["aws-lc-rs", "aws-lc-sys", "ring", "rustls", "rpki", "bcder"] {
+        assert!(!crates.contains(other), "{other}");
     }
 }
 

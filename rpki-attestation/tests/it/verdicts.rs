@@ -561,3 +561,39 @@ fn every_octet_of_an_attestation_counts() {
 fn every_bit_of_an_attestation_counts() {
     change_bits(|_, _| true);
 }
+
+/// Median and longest time of a verdict over four levels, where the network has a manifest of a thousand
+/// files and a CRL of ten thousand certificates. For `--release`.
+#[test]
+#[ignore = "measures"]
+fn a_verdict_is_reached_within_15_milliseconds() {
+    let toy = ToyRpki::new();
+    for number in 0..998 {
+        std::fs::write(
+            toy.network.folder().join(format!("a{number}.roa")),
+            [0; 2000],
+        )
+        .unwrap();
+    }
+    toy.network.revoke_imagined(10_000);
+    toy.network.publish(&Window::default());
+    let message = toy.network.attest(SET.as_bytes(), &Attestation::default());
+    let verifier = verifier(&toy);
+    let set = attested(&message);
+    let mut took: Vec<_> = (0..200)
+        .map(|_| {
+            let start = std::time::Instant::now();
+            verifier.verify(&set, Some(ISSUER), None, now()).unwrap();
+            start.elapsed()
+        })
+        .collect();
+    took.sort_unstable();
+    println!("{:?} {:?}", took[100], took[199]);
+    let crl = std::fs::metadata(toy.network.crl()).unwrap().len();
+    assert!(crl > 300_000, "{crl}");
+    assert!(
+        cfg!(debug_assertions) || took[100].as_millis() <= 15,
+        "{:?}",
+        took[100]
+    );
+}

@@ -489,6 +489,26 @@ impl Authority {
         );
     }
 
+    /// Puts so many revoked certificates into the database, none of which was ever issued. They are in
+    /// the CRL once the authority has published anew.
+    pub fn revoke_imagined(&self, count: u32) {
+        let (expires, revoked) = (generalized(now() + DAY), generalized(now() - DAY));
+        let lines = (0..count).fold(String::new(), |mut lines, number| {
+            let serial = 0x7000_0000 + number;
+            // OpenSSL's database has years of two digits.
+            let _ = writeln!(
+                lines,
+                "R\t{}\t{}\t{serial:08X}\tunknown\t/CN=imagined",
+                &expires[2..],
+                &revoked[2..]
+            );
+            lines
+        });
+        let path = self.home.join("index.txt");
+        let known = fs::read_to_string(&path).expect("a database");
+        fs::write(path, known + &lines).expect("a database");
+    }
+
     /// Writes `NAME.tal`.
     pub fn write_locator(&self, dir: &Path) {
         fs::create_dir_all(dir).expect("a directory for locators");
