@@ -24,18 +24,30 @@ pub const HOST: &str = "rpki.example";
 
 /// A trust anchor `toy`, the authority `registry` and the network `network` below it.
 pub struct ToyRpki {
-    dir: tempfile::TempDir,
+    dir: PathBuf,
+    /// Removes the directory at the end.
+    _temporary: Option<tempfile::TempDir>,
     pub anchor: Authority,
     pub registry: Authority,
     pub network: Authority,
 }
 
 impl ToyRpki {
-    /// The network holds AS64496 to AS64499, 192.0.2.0/24 and `2001:db8::/32`.
+    /// In a directory that is removed with it. The network holds AS64496 to AS64499, 192.0.2.0/24 and
+    /// `2001:db8::/32`.
     pub fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory for the toy RPKI");
-        let cache = dir.path().join("cache");
-        let work = dir.path().join("work");
+        let toy = Self::within(dir.path());
+        Self {
+            _temporary: Some(dir),
+            ..toy
+        }
+    }
+
+    /// The same in a directory that stays.
+    pub fn within(dir: &Path) -> Self {
+        let cache = dir.join("cache");
+        let work = dir.join("work");
         let anchor = Authority::anchor(
             &work,
             &cache,
@@ -55,7 +67,8 @@ impl ToyRpki {
             &Holdings::new("64496-64499", &["192.0.2.0/24"], &["2001:db8::/32"]),
         );
         let toy = Self {
-            dir,
+            dir: dir.to_owned(),
+            _temporary: None,
             anchor,
             registry,
             network,
@@ -69,17 +82,17 @@ impl ToyRpki {
 
     /// What `rpki.repository.dir` names.
     pub fn cache(&self) -> PathBuf {
-        self.dir.path().join("cache")
+        self.dir.join("cache")
     }
 
     /// What `rpki.tal_dir` names.
     pub fn tal_dir(&self) -> PathBuf {
-        self.dir.path().join("tals")
+        self.dir.join("tals")
     }
 
     /// A directory of its own for files of a test.
     pub fn scratch(&self) -> &Path {
-        self.dir.path()
+        &self.dir
     }
 }
 

@@ -62,6 +62,17 @@ pub(super) struct Outline {
     pub count: i32,
 }
 
+/// The outlines of some of the events that are searched.
+#[derive(Debug, Default)]
+pub(super) struct Outlines {
+    /// Those that may be wanted, and perhaps others, the latest first.
+    pub rows: Vec<Outline>,
+    /// The id before which the next ones begin; `None` if there was nothing to look at.
+    pub last: Option<EventId>,
+    /// Whether there are no others.
+    pub is_end: bool,
+}
+
 impl Outline {
     pub fn may_be_wanted(&self, filter: &AuditFilter) -> bool {
         let is_wanted = |outcome: Outcome| outcome.as_str() == self.outcome;

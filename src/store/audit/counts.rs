@@ -106,19 +106,22 @@ impl Store {
         let mut before = None;
         for _ in 0..RECENT_CHUNKS {
             let chunk = self.outlines_before(&filter, before, indexed, RECENT_CHUNK);
-            let (events, last) = chunk.await?;
-            let is_last = u64::try_from(events.len()).is_ok_and(|events| events < RECENT_CHUNK);
-            for event in events.iter().filter(|event| event.may_be_wanted(&filter)) {
+            let chunk = chunk.await?;
+            for event in chunk
+                .rows
+                .iter()
+                .filter(|event| event.may_be_wanted(&filter))
+            {
                 let day = ids::time_of(event.id)
                     .seconds()
                     .div_euclid(SECONDS_OF_A_DAY);
                 let count = u64::try_from(event.count).unwrap_or_default();
                 found.add(day, &event.outcome, count);
             }
-            if is_last {
+            if chunk.is_end || chunk.last.is_none() {
                 return Ok(());
             }
-            before = last;
+            before = chunk.last;
         }
         found.counted_until = before.map(|EventId(last)| ids::time_of(last));
         Ok(())

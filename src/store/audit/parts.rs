@@ -141,7 +141,7 @@ impl Store {
 }
 
 /// The outcomes that the filter asks for; none if it asks for all.
-fn outcomes_of(filter: &AuditFilter) -> Vec<Outcome> {
+pub(super) fn outcomes_of(filter: &AuditFilter) -> Vec<Outcome> {
     match filter.outcome {
         Some(outcome) => vec![outcome],
         None if filter.of_runs => {
