@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::{CommandError, Conclusion, ConfigFile};
 use crate::admin::{named_files, shared_workloads};
-use crate::attestation;
+use crate::app::StartError;
+use crate::attestation::{self, VerifyAttestation};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{AuditDestination, Config, ConfigError, EncryptionKeySource};
 use crate::documents::{ReadContext, TrustedIssuerDocument};
@@ -81,6 +82,10 @@ impl Findings {
         self.examine_certificates(config);
         self.examine_data_dir(config);
         self.examine_exports(config);
+        let attestations = attestation::verifier(config).unwrap_or_else(|error| {
+            self.problems.push(error);
+            None
+        });
         match Store::find(&config.database).await {
             Err(error) => {
                 self.problems.push(format!("database.url: {error}"));
@@ -98,7 +103,9 @@ impl Findings {
                 config.database_place()
             )),
             Ok(Found::Store(store)) => {
-                self.examine_store(config, &store, profiles.as_ref()).await;
+                let attestations = attestations.as_deref();
+                self.examine_store(config, &store, profiles.as_ref(), attestations)
+                    .await;
             }
         }
     }
@@ -154,7 +161,13 @@ impl Findings {
         }
     }
 
-    async fn examine_store(&mut self, config: &Config, store: &Store, profiles: Option<&Profiles>) {
+    async fn examine_store(
+        &mut self,
+        config: &Config,
+        store: &Store,
+        profiles: Option<&Profiles>,
+        attestations: Option<&dyn VerifyAttestation>,
+    ) {
         match store.signing_keys().await {
             Err(error) => self.failed(&error),
             Ok(stored) if stored.is_empty() => {
@@ -171,13 +184,6 @@ impl Findings {
             }
         }
         let Some(profiles) = profiles else { return };
-        let attestations = match attestation::verifier(config) {
-            Ok(verifier) => verifier,
-            Err(error) => {
-                self.problems.push(error);
-                None
-            }
-        };
         let context = ReadContext {
             profiles,
             own: &config.own,
@@ -185,11 +191,16 @@ impl Findings {
             token_lifetime_seconds: config.tokens.lifetime_seconds,
             command_line: config.people.command_line,
             material: &OpenSsl,
-            attestations: attestation::of_documents(attestations.as_deref()),
+            attestations: attestation::of_documents(attestations),
         };
         match store.snapshot(context).await {
             Err(error) => self.failed(&error),
             Ok(snapshot) => {
+                let mut issuers = snapshot.issuers().filter(|_| attestations.is_none());
+                if let Some(issuer) = issuers.find(|issuer| issuer.attestation.is_some()) {
+                    let needed = StartError::Attested(issuer.name.clone());
+                    self.problems.push(needed.to_string());
+                }
                 self.examine_objects(config, store, &snapshot).await;
                 self.problems.extend(gateway::problems(config, &snapshot));
                 self.warnings.extend(gateway::warnings(config, &snapshot));

@@ -456,7 +456,7 @@ async fn rpki_idp_3__a_verdict_ends_with_what_it_rests_on() {
     let answer = peering.ask().await.json();
     let lives = answer["expires_in"].as_i64().unwrap();
     assert!(
-        (400..=602).contains(&lives),
+        (400..=660).contains(&lives),
         "no token outlives it: {lives}"
     );
 
@@ -793,7 +793,7 @@ async fn rpki_idp_3__tokens_of_clients_and_actors_end_with_the_attestation_as_we
     let answer = server.form("/token", &form).await;
     answer.token();
     assert!(
-        answer.json()["expires_in"].as_i64().unwrap() <= 602,
+        answer.json()["expires_in"].as_i64().unwrap() <= 660,
         "{}",
         answer.text()
     );
@@ -818,8 +818,83 @@ async fn rpki_idp_3__tokens_of_clients_and_actors_end_with_the_attestation_as_we
         .await;
     answer.token();
     assert!(
-        answer.json()["expires_in"].as_i64().unwrap() <= 602,
+        answer.json()["expires_in"].as_i64().unwrap() <= 660,
         "{}",
         answer.text()
     );
+}
+
+#[tokio::test]
+async fn rpki_path_3__check_says_what_is_wrong_with_the_configuration_of_the_rpki() {
+    let toy = ToyRpki::new();
+    let (cache, tals) = (
+        toy.cache().display().to_string(),
+        toy.tal_dir().display().to_string(),
+    );
+    let empty = toy.scratch().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let empty = empty.display().to_string();
+    let check = |dir: &str, tal_dir: &str, purpose: &str, layout: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!(
+            "[rpki]\nrepository = {{ layout = \"{layout}\", dir = \"{dir}\" }}\ntal_dir = \"{tal_dir}\"\n\
+             rsm = {{ content_type = \"{CONTENT_TYPE}\", audience = \"{AUDIENCE}\", purpose = \"{purpose}\" }}\n"
+        );
+        let file = folder.path().join("carnet.toml");
+        std::fs::write(&file, text).unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_carnet"));
+        command
+            .arg("check")
+            .arg("--config")
+            .arg(&file)
+            .current_dir(folder.path());
+        let output = command.output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+
+    assert_eq!(check(&cache, &tals, PURPOSE, "rpki-client").0, Some(0));
+    for (dir, tal_dir, purpose, layout, needle) in [
+        (
+            "/nowhere",
+            tals.as_str(),
+            PURPOSE,
+            "rpki-client",
+            "rpki.repository.dir: /nowhere is no folder",
+        ),
+        (
+            cache.as_str(),
+            "/nowhere",
+            PURPOSE,
+            "rpki-client",
+            "rpki.tal_dir: /nowhere cannot be read",
+        ),
+        (
+            cache.as_str(),
+            empty.as_str(),
+            PURPOSE,
+            "rpki-client",
+            "there is no file NAME.tal",
+        ),
+        (
+            cache.as_str(),
+            tals.as_str(),
+            "oauth",
+            "rpki-client",
+            "no object identifier",
+        ),
+        (
+            cache.as_str(),
+            tals.as_str(),
+            PURPOSE,
+            "routinator",
+            "must be rpki-client",
+        ),
+    ] {
+        let (code, text) = check(dir, tal_dir, purpose, layout);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains(needle), "{text}");
+    }
 }

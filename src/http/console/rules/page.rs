@@ -140,7 +140,13 @@ async fn page(inside: &Inside, place: &Place, rule: &Rule) -> Result<RulePage, I
     let (links, principal) = (&inside.links, place.name());
     let members = admin::shown(app, rule);
     let last_run = last_of(inside, place, rule).await?;
-    let first_run = first_of(inside, place, rule).await?;
+    // Both look at the same time if no use was noted.
+    let is_unused = last_run.is_none() && rule.state.first_used_at.is_none();
+    let first_run = if is_unused {
+        None
+    } else {
+        first_of(inside, place, rule).await?
+    };
     // The rule itself says so some seconds later, and longer than events are kept.
     let noted = || rule.state.last_used_at.map(Moment::from);
     let used = last_run.as_ref().map(|run| run.at.clone()).or_else(noted);
