@@ -259,10 +259,11 @@ fn take_asns<S: Source>(cons: &mut Constructed<S>) -> Result<AsBlocks, DecodeErr
     Ok(blocks)
 }
 
+/// Addresses of IPv4 and of IPv6.
+type Families = (Option<IpBlocks>, Option<IpBlocks>);
+
 /// Addresses of both families, IPv4 first and each once.
-fn take_families<S: Source>(
-    cons: &mut Constructed<S>,
-) -> Result<(Option<IpBlocks>, Option<IpBlocks>), DecodeError<S::Error>> {
+fn take_families<S: Source>(cons: &mut Constructed<S>) -> Result<Families, DecodeError<S::Error>> {
     let (mut ipv4, mut ipv6) = (None, None);
     while let Some((family, blocks)) = take_family(cons)? {
         let (taken, is_in_order) = match family {

@@ -566,6 +566,7 @@ fn every_bit_of_an_attestation_counts() {
 /// files and a CRL of ten thousand certificates. For `--release`.
 #[test]
 #[ignore = "measures"]
+#[expect(clippy::disallowed_methods, reason = "it measures")]
 fn a_verdict_is_reached_within_15_milliseconds() {
     let toy = ToyRpki::new();
     for number in 0..998 {
