@@ -65,14 +65,14 @@ pub async fn run(args: &AttestationArgs, as_json: bool) -> Result<Conclusion, Co
     let document = read(&args.set, &config).await?;
     let issuer = args.issuer.clone();
     let now = args.at.unwrap_or_else(|| SystemClock.now());
-    let verified = tokio::task::spawn_blocking(move || {
+    let outcome = tokio::task::spawn_blocking(move || {
         verifier.verify(&document, issuer.as_deref(), None, now.seconds())
     });
-    let verified = verified
+    let outcome = outcome
         .await
         .map_err(|error| CommandError::Other(error.to_string()))?;
-    print(&verified, as_json);
-    Ok(verified.is_ok().into())
+    print(&outcome, as_json);
+    Ok(outcome.is_ok().into())
 }
 
 async fn read(set: &str, config: &Config) -> Result<Vec<u8>, CommandError> {

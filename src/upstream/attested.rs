@@ -94,7 +94,9 @@ impl UpstreamKeys {
     ) -> Result<FetchedKeys, KeySetError> {
         let terms = match &issuer.attestation {
             Some(terms) => terms,
-            None if issuer.profile.attestation => return Err(AttestationFailure::no_terms().into()),
+            None if issuer.profile.is_attested() => {
+                return Err(AttestationFailure::no_terms().into());
+            }
             None => return discovery::read_document(document, issuer),
         };
         let Document {
@@ -147,19 +149,19 @@ impl UpstreamKeys {
         let (document, anchors) = (document.clone(), terms.trust_anchors.clone());
         let name = issuer.issuer.clone();
         let turn = self.verifying.clone();
-        let verified = async move {
+        let outcome = async move {
             let turn = turn.acquire_owned().await.ok()?;
-            let verified = tokio::task::spawn_blocking(move || {
+            let outcome = tokio::task::spawn_blocking(move || {
                 // The turn ends with the work, not with whoever waits for it.
                 let _turn = turn;
                 verifier.verify(&document, Some(&name), anchors.as_deref(), now.seconds())
             });
-            verified.await.ok()
+            outcome.await.ok()
         };
-        let verified = tokio::time::timeout(TIMEOUT, verified).await;
-        let verified = verified.ok().flatten();
-        let verified = verified.unwrap_or_else(|| Err(AttestationFailure::broken_off()));
-        let found = verified.and_then(|found| limited(found, terms));
+        let outcome = tokio::time::timeout(TIMEOUT, outcome).await;
+        let outcome = outcome.ok().flatten();
+        let outcome = outcome.unwrap_or_else(|| Err(AttestationFailure::broken_off()));
+        let found = outcome.and_then(|found| limited(found, terms));
         let step = found.as_ref().map_or_else(|failure| failure.step, |_| "ok");
         metrics::counter!("carnet_attestation_checks_total", "step" => step).increment(1);
         found

@@ -103,8 +103,6 @@ pub struct Profile {
     pub plain_header: bool,
     /// Whether the platform has the `TokenReview` API of Kubernetes.
     pub token_review: bool,
-    /// Whether keys of its issuers count only if the RPKI attests resources to them.
-    pub attestation: bool,
     /// Set in a profile for the people of an identity provider, which no trusted issuer may have.
     pub people: Option<People>,
     /// How to remove the cause of a refusal on this platform, where [`Reason::remedy`] is too
@@ -272,6 +270,13 @@ impl Profile {
             .iter()
             .try_for_each(|requirement| requirement.check(claims, terms))?;
         self.pairs.iter().try_for_each(|pair| pair.check(claims))
+    }
+
+    /// Whether keys of its issuers count only if the RPKI attests resources to them.
+    pub fn is_attested(&self) -> bool {
+        self.requirements
+            .iter()
+            .any(|requirement| matches!(requirement, Requirement::Attested(_)))
     }
 
     /// What the RPKI attests to the issuer of these claims, as far as they do not narrow it.

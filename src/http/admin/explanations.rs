@@ -48,7 +48,7 @@ async fn explain(State(app): State<Arc<App>>, caller: AdminCaller, body: Bytes) 
     respond(async {
         let author = guard(&app, &caller, Access::ReadCredentials).await?;
         let question = document(&body)?;
-        let explanation = admin::explain(&app, &author, question).await;
+        let explanation = Box::pin(admin::explain(&app, &author, question)).await;
         Ok(Json(explanation.map_err(rejected)?).into_response())
     })
     .await

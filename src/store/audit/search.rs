@@ -259,13 +259,12 @@ impl Store {
                 .one(&self.read)
         };
         let end = id_of(chunk.clone().offset(size.saturating_sub(1))).await?;
-        let last = match end {
-            Some(end) => Some(end),
-            None => {
-                let mut earliest = chunk.clone();
-                QueryTrait::query(&mut earliest).clear_order_by();
-                id_of(earliest.order_by_asc(audit_event::Column::Id)).await?
-            }
+        let last = if end.is_some() {
+            end
+        } else {
+            let mut earliest = chunk.clone();
+            QueryTrait::query(&mut earliest).clear_order_by();
+            id_of(earliest.order_by_asc(audit_event::Column::Id)).await?
         };
         let Some(last) = last else {
             return Ok(Outlines::default());

@@ -118,7 +118,7 @@ pub(super) fn attestation(
     profile: Option<&Arc<Profile>>,
     context: ReadContext<'_>,
 ) -> Option<AttestationDocument> {
-    let is_required = profile.is_some_and(|profile| profile.attestation);
+    let is_required = profile.is_some_and(|profile| profile.is_attested());
     let Some(value) = reader.value("attestation") else {
         if is_required {
             let detail =

@@ -51,7 +51,7 @@ fn mistake(
     context: ReadContext<'_>,
 ) -> Option<(&'static str, String)> {
     let is_spiffe = profile.is_some_and(|profile| profile.is_spiffe());
-    let is_attested = profile.is_some_and(|profile| profile.attestation);
+    let is_attested = profile.is_some_and(|profile| profile.is_attested());
     if is_attested && !matches!(source, KeySource::Discovery | KeySource::JwksUri { .. }) {
         let detail = "must be discovery or jwks_uri: an attestation is published with the keys";
         return Some(("keys", detail.to_owned()));

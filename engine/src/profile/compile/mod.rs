@@ -148,7 +148,6 @@ fn assemble(name: &str, mut file: ProfileFile, claims: &Claims) -> Result<Profil
         key_hosts: file.key_hosts,
         plain_header: file.plain_header,
         token_review: file.token_review,
-        attestation: file.attestation.is_some(),
         people: file.people.map(|file| People {
             certain: file.certain,
         }),
