@@ -33,6 +33,7 @@ struct Issuer {
     octets: Bytes,
 }
 
+#[derive(Clone)]
 struct Anchor<'a> {
     certificate: Cert,
     tal: &'a Tal,
@@ -110,11 +111,16 @@ fn climb<'a>(
     anchors: &'a TrustAnchors,
     reading: &mut Reading,
 ) -> Result<(Anchor<'a>, Vec<Issuer>), Failure> {
+    let anchors = read_anchors(anchors, reading);
     let mut issuers: Vec<Issuer> = Vec::new();
     loop {
         let below = issuers.last().map_or(leaf, |issuer| &issuer.certificate);
-        if let Some(anchor) = find_anchor(below, anchors, reading)? {
-            return Ok((anchor, issuers));
+        let signer = below.authority_key_identifier();
+        let has_signed =
+            |anchor: &&Anchor<'a>| signer == Some(anchor.certificate.subject_key_identifier());
+        if let Some(anchor) = anchors.iter().find(has_signed) {
+            anchor.check_key()?;
+            return Ok((anchor.clone(), issuers));
         }
         if issuers.len() == MOST_DEPTH {
             return Err(Failure::new(
@@ -157,36 +163,33 @@ fn read_issuer(below: &Cert, reading: &mut Reading) -> Result<Issuer, Failure> {
     })
 }
 
-/// The trust anchor whose key has signed a certificate.
-fn find_anchor<'a>(
-    below: &Cert,
-    anchors: &'a TrustAnchors,
-    reading: &mut Reading,
-) -> Result<Option<Anchor<'a>>, Failure> {
+/// The certificates of trust anchors that are in the copy.
+fn read_anchors<'a>(anchors: &'a TrustAnchors, reading: &mut Reading) -> Vec<Anchor<'a>> {
+    let mut found = Vec::new();
     for tal in anchors.tals() {
-        let name = tal.info().name();
         for file in tal.uris().filter_map(file_name) {
-            let Ok(octets) = reading.anchor(name, file) else {
-                continue;
-            };
-            let Ok(certificate) = Cert::decode(octets) else {
-                continue;
-            };
-            if below.authority_key_identifier() != Some(certificate.subject_key_identifier()) {
-                continue;
-            }
-            if certificate.subject_public_key_info() != tal.key_info() {
-                return Err(Failure::new(
-                    Step::Anchor,
-                    format!(
-                        "the certificate of the trust anchor {name:?} has another key than its locator"
-                    ),
-                ));
-            }
-            return Ok(Some(Anchor { certificate, tal }));
+            let octets = reading.anchor(tal.info().name(), file).ok();
+            let certificate = octets.and_then(|octets| Cert::decode(octets).ok());
+            found.extend(certificate.map(|certificate| Anchor { certificate, tal }));
         }
     }
-    Ok(None)
+    found
+}
+
+impl Anchor<'_> {
+    /// That the certificate has the key of the locator.
+    fn check_key(&self) -> Result<(), Failure> {
+        if self.certificate.subject_public_key_info() == self.tal.key_info() {
+            return Ok(());
+        }
+        let name = self.tal.info().name();
+        Err(Failure::new(
+            Step::Anchor,
+            format!(
+                "the certificate of the trust anchor {name:?} has another key than its locator"
+            ),
+        ))
+    }
 }
 
 fn file_name(uri: &TalUri) -> Option<&str> {

@@ -1,6 +1,5 @@
 //! Certification authorities with what they publish.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{fs, process};
 
@@ -8,85 +7,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::HOST;
+use crate::holdings::{Holdings, Window};
 use crate::message::{Attestation, SignedMessage};
-use crate::openssl::{generalized, new_key, now, run};
-
-const DAY: i64 = 24 * 3600;
-
-/// Resources of a certificate, in the notation of OpenSSL: `64496-64499` or `inherit`.
-#[derive(Clone, Debug)]
-pub struct Holdings {
-    asns: Option<String>,
-    addresses: Vec<String>,
-}
-
-impl Holdings {
-    pub fn new(asns: &str, ipv4: &[&str], ipv6: &[&str]) -> Self {
-        let of = |family: &'static str| move |prefix: &&str| format!("{family}:{prefix}");
-        Self {
-            asns: (!asns.is_empty()).then(|| asns.to_owned()),
-            addresses: ipv4
-                .iter()
-                .map(of("IPv4"))
-                .chain(ipv6.iter().map(of("IPv6")))
-                .collect(),
-        }
-    }
-
-    pub fn inherit() -> Self {
-        Self::new("inherit", &["inherit"], &["inherit"])
-    }
-
-    /// Lines of an extension section.
-    fn extensions(&self) -> String {
-        let mut lines = String::new();
-        if let Some(asns) = &self.asns {
-            let blocks: Vec<_> = asns.split(' ').map(|block| format!("AS:{block}")).collect();
-            let _ = writeln!(
-                lines,
-                "sbgp-autonomousSysNum = critical, {}",
-                blocks.join(", ")
-            );
-        }
-        if !self.addresses.is_empty() {
-            let _ = writeln!(
-                lines,
-                "sbgp-ipAddrBlock = critical, {}",
-                self.addresses.join(", ")
-            );
-        }
-        lines
-    }
-}
-
-/// From when until when something is valid, in seconds since 1970.
-#[derive(Clone, Copy, Debug)]
-pub struct Window {
-    pub from: i64,
-    pub until: i64,
-}
-
-impl Window {
-    pub fn around_now(before: i64, after: i64) -> Self {
-        Self {
-            from: now() - before,
-            until: now() + after,
-        }
-    }
-}
-
-impl Default for Window {
-    /// From an hour ago until in a week.
-    fn default() -> Self {
-        Self::around_now(3600, 7 * DAY)
-    }
-}
+use crate::openssl::{DAY, generalized, new_key, run};
 
 /// A certification authority. Its folder in the repository is named like it.
 pub struct Authority {
     pub name: String,
     /// Keys and databases.
-    home: PathBuf,
+    pub(crate) home: PathBuf,
     cache: PathBuf,
     is_anchor: bool,
     /// The URI of its own certificate.
@@ -170,7 +99,7 @@ impl Authority {
         self.cache.join(HOST).join("repo").join(&self.name)
     }
 
-    fn folder_uri(&self) -> String {
+    pub(crate) fn folder_uri(&self) -> String {
         format!("rsync://{HOST}/repo/{}/", self.name)
     }
 
@@ -230,7 +159,7 @@ impl Authority {
         )
     }
 
-    fn ee_extensions(&self, holdings: &Holdings, more: &str) -> String {
+    pub(crate) fn ee_extensions(&self, holdings: &Holdings, more: &str) -> String {
         format!(
             "subjectKeyIdentifier = hash\n\
              keyUsage = critical, digitalSignature\n\
@@ -241,7 +170,7 @@ impl Authority {
         )
     }
 
-    fn write_configuration(&self, extensions: &str) {
+    pub(crate) fn write_configuration(&self, extensions: &str) {
         let configuration = format!(
             "[ca]\ndefault_ca = here\n\
              [here]\ndatabase = index.txt\nserial = serial\ncrlnumber = crlnumber\nnew_certs_dir = new\n\
@@ -305,7 +234,7 @@ impl Authority {
     }
 
     /// A new key with a certificate of its own.
-    fn issue_leaf(&self, file: &str, extensions: &str, window: &Window) {
+    pub(crate) fn issue_leaf(&self, file: &str, extensions: &str, window: &Window) {
         new_key(&self.home, &format!("{file}.key"));
         self.request(file, &format!("{file}-{}", self.next_serial()));
         self.certify(self, extensions, window, file);
@@ -316,99 +245,14 @@ impl Authority {
         serial.trim().to_owned()
     }
 
-    /// Writes CRL and manifest anew; both are current within the window.
-    pub fn publish(&self, window: &Window) {
-        self.publish_crl(window);
-        self.publish_manifest(window);
-    }
-
-    pub fn publish_crl(&self, window: &Window) {
-        self.write_configuration("");
-        run(
-            &self.home,
-            &[
-                "ca",
-                "-gencrl",
-                "-config",
-                "ca.cnf",
-                "-keyfile",
-                "ca.key",
-                "-cert",
-                "ca.pem",
-                "-crlexts",
-                "crl",
-                "-crl_lastupdate",
-                &generalized(window.from),
-                "-crl_nextupdate",
-                &generalized(window.until),
-                "-out",
-                "crl.pem",
-            ],
-        );
-        let crl = self.crl();
-        let crl = crl.to_str().expect("a path is text");
-        run(
-            &self.home,
-            &["crl", "-in", "crl.pem", "-outform", "DER", "-out", crl],
-        );
-    }
-
-    /// Lists every file of the folder.
-    pub fn publish_manifest(&self, window: &Window) {
-        let sia = format!(
-            "subjectInfoAccess = 1.3.6.1.5.5.7.48.11;URI:{}{}.mft\n",
-            self.folder_uri(),
-            self.name
-        );
-        let extensions = self.ee_extensions(&Holdings::inherit(), &sia);
-        self.issue_leaf("mft", &extensions, window);
-        let number = fs::read_to_string(self.home.join("manifestnumber")).expect("a number");
-        let number: u32 = number.trim().parse().expect("a number");
-        fs::write(self.home.join("manifestnumber"), (number + 1).to_string()).expect("a file");
-        let mut list = String::new();
-        let mut entries = String::new();
-        for (index, file) in self.published_files().into_iter().enumerate() {
-            let name = file
-                .file_name()
-                .and_then(|name| name.to_str())
-                .expect("a name");
-            let digest = run(
-                &self.home,
-                &["dgst", "-sha256", "-r", file.to_str().expect("a path")],
-            );
-            let digest = String::from_utf8(digest).expect("hexadecimal");
-            let digest = digest.split(' ').next().expect("a digest");
-            let _ = writeln!(list, "e{index} = SEQUENCE:entry{index}");
-            let _ = writeln!(
-                entries,
-                "[entry{index}]\nname = IA5STRING:{name}\nhash = FORMAT:HEX,BITSTRING:{digest}"
-            );
-        }
-        let structure = format!(
-            "asn1 = SEQUENCE:manifest\n[manifest]\nnumber = INTEGER:{number}\n\
-             this = GENERALIZEDTIME:{}\nnext = GENERALIZEDTIME:{}\nalgorithm = OID:sha256\n\
-             files = SEQUENCE:list\n[list]\n{list}{entries}",
-            generalized(window.from),
-            generalized(window.until)
-        );
-        let content = der(&self.home, &structure);
-        let signed = self.sign("mft", "1.2.840.113549.1.9.16.1.26", &content, &[]);
-        fs::write(self.manifest(), signed).expect("a manifest");
-    }
-
-    fn published_files(&self) -> Vec<PathBuf> {
-        let manifest = self.manifest();
-        let mut files: Vec<_> = fs::read_dir(self.folder())
-            .expect("a folder of the repository")
-            .map(|entry| entry.expect("a file").path())
-            .filter(|path| *path != manifest && path.is_file())
-            .collect();
-        files.sort();
-        files
-    }
-
     /// Signs content with `FILE.key` as RFC 6488 wants it.
-    fn sign(&self, file: &str, content_type: &str, content: &[u8], more: &[&str]) -> Vec<u8> {
+    pub(crate) fn sign(
+        &self,
+        file: &str,
+        content_type: &str,
+        content: &[u8],
+        more: &[&str],
+    ) -> Vec<u8> {
         fs::write(self.home.join("content"), content).expect("content");
         let (key, certificate) = (format!("{file}.key"), format!("{file}.pem"));
         let mut arguments = vec![
@@ -457,58 +301,6 @@ impl Authority {
         SignedMessage { der, certificate }
     }
 
-    /// Revokes the certificate of a message. It counts once the authority has published anew.
-    pub fn revoke(&self, message: &SignedMessage) {
-        self.revoke_pem(&message.certificate);
-    }
-
-    pub fn revoke_authority(&self, authority: &Self) {
-        self.revoke_pem(&fs::read(authority.home.join("ca.pem")).expect("a certificate"));
-    }
-
-    pub fn revoke_manifest(&self) {
-        self.revoke_pem(&fs::read(self.home.join("mft.pem")).expect("a certificate"));
-    }
-
-    fn revoke_pem(&self, certificate: &[u8]) {
-        self.write_configuration("");
-        fs::write(self.home.join("revoked.pem"), certificate).expect("a certificate");
-        run(
-            &self.home,
-            &[
-                "ca",
-                "-config",
-                "ca.cnf",
-                "-keyfile",
-                "ca.key",
-                "-cert",
-                "ca.pem",
-                "-revoke",
-                "revoked.pem",
-            ],
-        );
-    }
-
-    /// Puts so many revoked certificates into the database, none of which was ever issued. They are in
-    /// the CRL once the authority has published anew.
-    pub fn revoke_imagined(&self, count: u32) {
-        let (expires, revoked) = (generalized(now() + DAY), generalized(now() - DAY));
-        let lines = (0..count).fold(String::new(), |mut lines, number| {
-            let serial = 0x7000_0000 + number;
-            // OpenSSL's database has years of two digits.
-            let _ = writeln!(
-                lines,
-                "R\t{}\t{}\t{serial:08X}\tunknown\t/CN=imagined",
-                &expires[2..],
-                &revoked[2..]
-            );
-            lines
-        });
-        let path = self.home.join("index.txt");
-        let known = fs::read_to_string(&path).expect("a database");
-        fs::write(path, known + &lines).expect("a database");
-    }
-
     /// Writes `NAME.tal`.
     pub fn write_locator(&self, dir: &Path) {
         fs::create_dir_all(dir).expect("a directory for locators");
@@ -528,7 +320,7 @@ impl Authority {
 }
 
 /// What `openssl asn1parse -genconf` makes of a structure.
-fn der(dir: &Path, structure: &str) -> Vec<u8> {
+pub(crate) fn der(dir: &Path, structure: &str) -> Vec<u8> {
     let file = dir.join(format!("structure-{}", process::id()));
     fs::write(&file, structure).expect("a structure");
     let file = file.to_str().expect("a path is text");

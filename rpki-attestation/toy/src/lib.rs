@@ -4,19 +4,16 @@
 //! Everything is built and signed by the command `openssl`. Panics if something goes wrong: it is for
 //! tests and examples.
 
-#![allow(
-    clippy::missing_panics_doc,
-    clippy::must_use_candidate,
-    reason = "tests fail by panicking"
-)]
-
 mod authority;
+mod holdings;
 mod message;
 mod openssl;
+mod publication;
 
 use std::path::{Path, PathBuf};
 
-pub use authority::{Authority, Holdings, Window};
+pub use authority::Authority;
+pub use holdings::{Holdings, Window};
 pub use message::{AUDIENCE, Attestation, CONTENT_TYPE, PURPOSE, SignedMessage};
 
 /// The host of every object.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::authority::{Holdings, Window};
+use crate::holdings::{Holdings, Window};
 
 /// Of the example arc, since none is allocated.
 pub const CONTENT_TYPE: &str = "1.3.6.1.4.1.32473.1";

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+pub(crate) const DAY: i64 = 24 * 3600;
+
 /// Runs `openssl` in a directory and gives what it printed.
 pub(crate) fn run(dir: &Path, arguments: &[&str]) -> Vec<u8> {
     let output = Command::new("openssl")
