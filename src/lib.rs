@@ -104,8 +104,9 @@
 //! are the [`model`] by which requests are decided. A [`profile`], a data file, describes a CI
 //! platform. [`keys`] are the server's own signing keys, [`limits`] keep one caller from slowing
 //! down the others, [`load`] bounds how many token requests are worked on, [`tls`] keeps the
-//! certificates of the listeners, [`proofs`] the nonces of DPoP proofs, [`attestation`] what the RPKI vouches for, [`telemetry`] the log, the
-//! ids of requests and what a collector gets, [`ids`] and [`clock`] provide randomness and time.
+//! certificates of the listeners, [`proofs`] the nonces of DPoP proofs, [`attestation`] what the
+//! RPKI vouches for, [`telemetry`] the log, the ids of requests and what a collector gets, [`ids`]
+//! and [`clock`] provide randomness and time.
 //! The dependencies between modules have
 //! no cycle, which a test checks.
 #![cfg_attr(

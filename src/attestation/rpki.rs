@@ -103,10 +103,12 @@ const fn reason(step: Step) -> Reason {
         Step::ContentType | Step::Audience | Step::Purpose => Reason::AttestationPurpose,
         Step::Digest | Step::Issuer => Reason::AttestationMismatch,
         Step::Time => Reason::AttestationExpired,
-        Step::Anchor | Step::Path | Step::Containment | Step::Signature => {
-            Reason::AttestationUntrusted
-        }
-        Step::Manifest | Step::Crl => Reason::AttestationStale,
+        Step::Anchor
+        | Step::Path
+        | Step::Manifest
+        | Step::Crl
+        | Step::Containment
+        | Step::Signature => Reason::AttestationUntrusted,
         Step::Revoked => Reason::AttestationRevoked,
         Step::RolledBack => Reason::AttestationRolledBack,
     }

@@ -231,7 +231,8 @@ pub fn describe() {
     for outcome in ["fetched", "failed"] {
         metrics::counter!("carnet_upstream_fetches_total", "outcome" => outcome).increment(0);
     }
-    for step in ["ok", "missing", "revoked", "manifest", "crl"] {
+    // Those by which an operator is alarmed.
+    for step in ["ok", "manifest", "crl", "revoked", "rolled_back"] {
         metrics::counter!("carnet_attestation_checks_total", "step" => step).increment(0);
     }
     for destination in ["stdout", "file", "syslog", "otlp"] {

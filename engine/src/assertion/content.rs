@@ -48,6 +48,16 @@ impl AssertionContent {
         Some(attested.use_until)
     }
 
+    /// When what rests on the assertion has to end, each with the reason of a refusal after it.
+    pub fn ends(&self) -> impl Iterator<Item = (Timestamp, Reason)> {
+        let expiry = Timestamp::from_seconds(self.expires_at().seconds());
+        let capped = self.issuer.cap_at_assertion_expiry;
+        let expiry = capped.then_some((expiry, Reason::Expired));
+        let attested = self.attested_until();
+        let attested = attested.map(|end| (end, Reason::AttestationExpired));
+        expiry.into_iter().chain(attested)
+    }
+
     /// The `sub`, as the platform wrote it.
     pub fn subject(&self) -> &str {
         &self.assessed.subject

@@ -108,17 +108,12 @@ impl Party {
         );
         let rules = permit.map(|permit| permit.report().matching().map(MatchedRule::of).collect());
         let assertion = assertion.content();
-        let end = Timestamp::from_seconds(assertion.expires_at().seconds());
-        let capped = assertion.issuer().cap_at_assertion_expiry.then_some(end);
         Self {
             iss: assertion.issuer().issuer.clone(),
             sub: assertion.subject().to_owned(),
             claims: Value::Object(assertion.claims().members().clone()),
             rules: rules.unwrap_or_default(),
-            until: [capped, assertion.attested_until()]
-                .into_iter()
-                .flatten()
-                .min(),
+            until: assertion.ends().map(|(end, _)| end).min(),
         }
     }
 

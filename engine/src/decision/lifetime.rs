@@ -22,26 +22,18 @@ pub(super) fn ends_at<A: Assertion>(
     let actor = delegation
         .and_then(|delegation| delegation.until)
         .map(|end| (end, Reason::ActorNotAllowed));
-    let presented = match grounds {
-        Grounds::Workload(permit) => {
-            let assertion = permit.assertion().content();
-            let end = Timestamp::from_seconds(assertion.expires_at().seconds());
-            assertion
-                .issuer()
-                .cap_at_assertion_expiry
-                .then_some((end, Reason::Expired))
-        }
+    let (assertion, token) = match grounds {
+        Grounds::Workload(permit) => (Some(permit.assertion().content().ends()), None),
         // An exchange never makes a token live longer.
-        Grounds::Token(token) => Some((token.expires_at(), Reason::SubjectTokenInactive)),
-        Grounds::Client(_) | Grounds::Person(_) => None,
+        Grounds::Token(token) => (
+            None,
+            Some((token.expires_at(), Reason::SubjectTokenInactive)),
+        ),
+        Grounds::Client(_) | Grounds::Person(_) => (None, None),
     };
-    let attested = match grounds {
-        Grounds::Workload(permit) => permit.assertion().content().attested_until(),
-        Grounds::Token(_) | Grounds::Client(_) | Grounds::Person(_) => None,
-    };
-    let attested = attested.map(|end| (end, Reason::AttestationExpired));
+    let presented = assertion.into_iter().flatten().chain(token);
     let mut ends_at = of_server(&entitlement.resource_server, now);
-    for (end, reason) in [rules, actor, presented, attested].into_iter().flatten() {
+    for (end, reason) in rules.into_iter().chain(actor).chain(presented) {
         ends_at = ends_at.min(Timestamp::from_seconds(end.seconds()));
         if ends_at.seconds() <= now.seconds() {
             return Err(reason.into());
